@@ -5,8 +5,21 @@
 //! (open logs), [`ingest`] and [`union`] (directories and trees to trees), [`mount`] (a tree as a
 //! read-only or writable file system), [`fsck`].
 
+mod inotify;
+mod keg;
 pub mod kid;
+pub mod machine;
+pub mod names;
 pub mod object;
 pub mod path;
+pub mod process;
+pub mod spawn;
+pub mod store;
+pub mod stream;
+pub mod time;
+pub mod watch;
 
+pub use keg::Keg;
 pub use kid::Kid;
+pub use names::{Change, CommitError, Expected, NamesError, Txn, Version};
+pub use path::NamePath;

@@ -2,11 +2,27 @@
 //!
 //! The bytes are specified in `docs/store.md`.
 
-use std::collections::BTreeMap;
+mod commit_bytes;
+mod tree_bytes;
+mod wire;
+
+use std::{borrow::Borrow, collections::BTreeMap, fmt};
 
 use serde_json::Value as Json;
 
 use crate::kid::Kid;
+
+pub use commit_bytes::canonical_json;
+pub use tree_bytes::Sums;
+pub use wire::DecodeError;
+
+/// Most bytes a tree or commit may have, and most that is ever read into memory whole: 64 MiB.
+pub const MAX_OBJECT: usize = 64 << 20;
+
+/// `derive_key` context of trees.
+const TREE_CONTEXT: &str = "keg 2026 tree v1";
+/// `derive_key` context of commits.
+const COMMIT_CONTEXT: &str = "keg 2026 commit v1";
 
 /// What a KID names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -19,10 +35,42 @@ pub enum Kind {
     Commit,
 }
 
+impl Kind {
+    /// The KID an object of this kind with these bytes has.
+    pub fn kid_of(self, bytes: &[u8]) -> Kid {
+        match self {
+            Self::Blob => Kid::of_blob(bytes),
+            Self::Tree => Kid::from_bytes(blake3::derive_key(TREE_CONTEXT, bytes)),
+            Self::Commit => Kid::from_bytes(blake3::derive_key(COMMIT_CONTEXT, bytes)),
+        }
+    }
+
+    /// `blob`, `tree` or `commit`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blob => "blob",
+            Self::Tree => "tree",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A name in a tree: 1 to 255 bytes, without `/` and NUL, not `.` or `..`. Any other bytes are
 /// allowed, as in POSIX.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EntryName(Vec<u8>);
+
+impl Borrow<[u8]> for EntryName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Why bytes are not a name in a tree.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -152,6 +200,12 @@ impl Entry {
     /// A file, 0644.
     pub fn file(kid: Kid, size: u64) -> Self {
         Self { value: Value::File { kid, size }, attrs: Attrs::with_mode(0o644) }
+    }
+
+    /// A directory, 0755; what its tree's header says is below it.
+    pub fn tree(kid: Kid, sums: Sums) -> Self {
+        let Sums { bytes, entries } = sums;
+        Self { value: Value::Tree { kid, bytes, entries }, attrs: Attrs::with_mode(0o755) }
     }
 
     /// A commit.

@@ -1,0 +1,277 @@
+//! An open Keg: objects, names, streams and directories in one value.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::{
+    Kid,
+    kid::KidPrefix,
+    names::{self, CommitError, History, NamesError, Planned, Txn, Version},
+    object::{Entry, Kind},
+    path::NamePath,
+    store::{
+        FileStore, INLINE_MAX, MAX_CANDIDATES, Master, MemoryStore, Object, Objects, Root,
+        StoreError,
+    },
+    stream::Streams,
+    time::now_ms,
+    watch::{Watch, WatchError},
+};
+
+/// An open Keg. Cloning is cheap and shares everything; any number of processes may have the same
+/// one open.
+#[derive(Clone)]
+pub struct Keg {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: PathBuf,
+    store: Store,
+    /// A Keg in memory has its directory only as long as it lives.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+enum Store {
+    /// The file store, which `fsck` looks into.
+    File(FileStore),
+    Other(Box<dyn Master>),
+}
+
+impl Keg {
+    /// Makes a new Keg in a directory that is empty or not there.
+    ///
+    /// # Errors
+    /// As [`FileStore::create`].
+    pub fn create(home: &Path) -> Result<Self, StoreError> {
+        FileStore::create(home).map(Self::on_files)
+    }
+
+    /// Opens the Keg in a directory.
+    ///
+    /// # Errors
+    /// As [`FileStore::open`].
+    pub fn open(home: &Path) -> Result<Self, StoreError> {
+        FileStore::open(home).map(Self::on_files)
+    }
+
+    /// Opens the Keg in a directory, or makes a new one there.
+    ///
+    /// # Errors
+    /// As [`FileStore::open_or_create`].
+    pub fn open_or_create(home: &Path) -> Result<Self, StoreError> {
+        FileStore::open_or_create(home).map(Self::on_files)
+    }
+
+    /// A Keg whose objects and names are in memory; streams and `run/` are in a temporary
+    /// directory. For tests.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made.
+    pub fn in_memory() -> Self {
+        let home = tempfile::tempdir().expect("the temporary directory is writable");
+        for name in ["streams", "run", "tmp", "img"] {
+            std::fs::create_dir(home.path().join(name)).expect("a new directory is writable");
+        }
+        let bell = home.path().join("HEAD");
+        std::fs::write(&bell, [0; 8]).expect("a new directory is writable");
+        let store = Store::Other(Box::new(MemoryStore::new(bell)));
+        let inner = Inner { home: home.path().to_owned(), store, _temporary: Some(home) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A Keg on any store; `home` holds streams and per-process state.
+    pub fn with_store(home: &Path, store: Box<dyn Master>) -> Self {
+        let inner = Inner { home: home.to_owned(), store: Store::Other(store), _temporary: None };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn on_files(store: FileStore) -> Self {
+        let home = store.home().to_owned();
+        Self { inner: Arc::new(Inner { home, store: Store::File(store), _temporary: None }) }
+    }
+
+    /// The Keg's directory: `objects/`, `log/`, `streams/`, `tmp/`, `run/`, `img/`.
+    pub fn home(&self) -> &Path {
+        &self.inner.home
+    }
+
+    /// Sockets, mount points, per-process state: nothing that must survive.
+    pub fn run_dir(&self) -> PathBuf {
+        self.home().join("run")
+    }
+
+    /// The objects.
+    pub fn objects(&self) -> &dyn Objects {
+        self.master()
+    }
+
+    pub(crate) fn master(&self) -> &dyn Master {
+        match &self.inner.store {
+            Store::File(store) => store,
+            Store::Other(store) => store.as_ref(),
+        }
+    }
+
+    pub(crate) fn file_store(&self) -> Option<&FileStore> {
+        match &self.inner.store {
+            Store::File(store) => Some(store),
+            Store::Other(_) => None,
+        }
+    }
+
+    /// The open logs.
+    pub fn streams(&self) -> Streams {
+        Streams::new(self.clone())
+    }
+
+    /// The current version.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn head(&self) -> Result<Version, NamesError> {
+        self.version_of(self.master().latest()?)
+    }
+
+    /// Version number `seq`.
+    ///
+    /// # Errors
+    /// There is none such, or the store's.
+    pub fn version(&self, seq: u64) -> Result<Version, NamesError> {
+        match self.master().root(seq)? {
+            Some(root) => self.version_of(root),
+            None => Err(StoreError::Log {
+                place: "the versions".to_owned(),
+                what: format!("version {seq} is not there"),
+            }
+            .into()),
+        }
+    }
+
+    fn version_of(&self, root: Root) -> Result<Version, NamesError> {
+        let tree = self.objects().commit(&root.commit)?.tree;
+        Ok(Version { seq: root.seq, commit: root.commit, tree })
+    }
+
+    /// What a path stands for now, through trees and commits; symbolic links are not followed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn get(&self, path: &NamePath) -> Result<Option<Entry>, NamesError> {
+        self.get_at(path, &self.head()?)
+    }
+
+    /// What a path stood for in a version.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn get_at(&self, path: &NamePath, at: &Version) -> Result<Option<Entry>, NamesError> {
+        Ok(self.objects().walk(&at.tree, path.as_str())?)
+    }
+
+    /// The JSON document at a path; `None`: nothing is there.
+    ///
+    /// # Errors
+    /// [`NamesError::NotADocument`], [`NamesError::Json`], or the store's.
+    pub fn get_json(&self, path: &NamePath) -> Result<Option<Json>, NamesError> {
+        self.read_json(path)
+    }
+
+    /// The JSON document at a path, as a type; `None`: nothing is there.
+    ///
+    /// # Errors
+    /// [`NamesError::NotADocument`], [`NamesError::Json`], or the store's.
+    pub fn read_json<T: DeserializeOwned>(&self, path: &NamePath) -> Result<Option<T>, NamesError> {
+        let Some(entry) = self.get(path)? else { return Ok(None) };
+        let crate::object::Value::File { kid, .. } = entry.value else {
+            let found = names::noun(&entry);
+            return Err(NamesError::NotADocument { path: path.clone(), found });
+        };
+        let bytes = self.objects().blob(&kid)?;
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|source| NamesError::Json { path: path.clone(), source })
+    }
+
+    /// The names in a directory (or in a commit's tree), sorted; none if there is no directory.
+    /// Names that are not UTF-8 are left out: no path can say them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn list(&self, path: &NamePath) -> Result<Vec<(String, Entry)>, NamesError> {
+        self.list_at(path, &self.head()?)
+    }
+
+    /// The names in a directory as it was in a version.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn list_at(
+        &self,
+        path: &NamePath,
+        at: &Version,
+    ) -> Result<Vec<(String, Entry)>, NamesError> {
+        let Some(entry) = self.get_at(path, at)? else { return Ok(Vec::new()) };
+        let Some(tree) = self.objects().directory_of(&entry)? else { return Ok(Vec::new()) };
+        let entries = self.objects().tree(&tree)?.entries.into_iter();
+        let named = entries.filter_map(|(name, entry)| {
+            Some((std::str::from_utf8(name.as_bytes()).ok()?.to_owned(), entry))
+        });
+        Ok(named.collect())
+    }
+
+    /// Makes a transaction: all of it or, on a conflict, nothing. On return it is durable, and so
+    /// are all earlier puts. One that changes nothing makes no version and returns the newest.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] and the other reasons why it cannot be made, or the store's.
+    pub fn commit(&self, txn: Txn) -> Result<Version, CommitError> {
+        let mut documents = Vec::new();
+        let values = txn.values(&mut |bytes| {
+            if bytes.len() > INLINE_MAX {
+                return self.objects().put_bytes(&bytes);
+            }
+            let entry = Entry::file(Kid::of_blob(&bytes), bytes.len() as u64);
+            documents.push(Object { kind: Kind::Blob, bytes });
+            Ok(entry)
+        })?;
+        let planned = Planned { txn: &txn, values, documents, time_ms: now_ms() };
+        let mut plan = |objects: &dyn Objects, root| names::plan(objects, root, &planned);
+        let root = self.master().advance(&mut plan)?;
+        let tree = self.objects().commit(&root.commit)?.tree;
+        Ok(Version { seq: root.seq, commit: root.commit, tree })
+    }
+
+    /// The versions in which a path changed, newest first. An error of the store ends it.
+    pub fn history(&self, path: &NamePath) -> History {
+        History::new(self.clone(), path.clone())
+    }
+
+    /// The KID that a prefix stands for.
+    ///
+    /// # Errors
+    /// [`NamesError::Unknown`], [`NamesError::Ambiguous`], or the store's.
+    pub fn resolve(&self, prefix: &KidPrefix) -> Result<Kid, NamesError> {
+        let mut candidates = self.objects().candidates(prefix)?;
+        match candidates.as_slice() {
+            [] => Err(NamesError::Unknown { prefix: prefix.clone() }),
+            [kid] => Ok(*kid),
+            _ => {
+                candidates.truncate(MAX_CANDIDATES);
+                Err(NamesError::Ambiguous { prefix: prefix.clone(), candidates })
+            }
+        }
+    }
+
+    /// Follows a path and everything below it, from version `since` (`None`: from now) on.
+    ///
+    /// # Errors
+    /// [`WatchError::Compacted`] if `since` is not a version of this Keg, or the store's.
+    pub fn watch(&self, path: &NamePath, since: Option<u64>) -> Result<Watch, WatchError> {
+        Watch::new(self.clone(), path.clone(), since)
+    }
+}

@@ -1,0 +1,233 @@
+//! Making a transaction: check what it expects, copy the trees on the paths it touches.
+
+use std::collections::BTreeMap;
+
+use super::{CommitError, Expected, Txn, noun, txn::Step};
+use crate::{
+    Kid,
+    object::{Commit, Entry, EntryName, Kind, Tree, Value},
+    path::NamePath,
+    store::{Advance, Object, Objects, Root, StoreError},
+};
+
+/// A transaction whose documents are bytes by now.
+pub(crate) struct Planned<'a> {
+    pub(crate) txn: &'a Txn,
+    /// For each step, what the name becomes.
+    pub(crate) values: Vec<Option<Entry>>,
+    /// Small documents that travel with the transaction.
+    pub(crate) documents: Vec<Object>,
+    /// When, in milliseconds since 1970.
+    pub(crate) time_ms: i64,
+}
+
+impl Txn {
+    /// Splits the steps into what each name becomes and, by `keep`, where documents go.
+    pub(crate) fn values(
+        &self,
+        keep: &mut dyn FnMut(Vec<u8>) -> Result<Entry, StoreError>,
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        self.steps
+            .iter()
+            .map(|(_, step)| match step {
+                Step::Set(entry) => Ok(Some(entry.clone())),
+                Step::SetJson(value) => keep(value.to_string().into_bytes()).map(Some),
+                Step::Remove => Ok(None),
+            })
+            .collect()
+    }
+}
+
+/// The version that follows `root` when the transaction is made; `None` if it changes nothing.
+pub(crate) fn plan(
+    objects: &dyn Objects,
+    root: Root,
+    planned: &Planned<'_>,
+) -> Result<Option<Advance>, CommitError> {
+    let base = objects.commit(&root.commit)?;
+    for (path, expected) in &planned.txn.expected {
+        check(objects, &base.tree, path, *expected)?;
+    }
+    let mut top = Node::load(objects, &base.tree)?;
+    for ((path, _), value) in planned.txn.steps.iter().zip(&planned.values) {
+        check_value(objects, planned, path, value.as_ref())?;
+        match value {
+            Some(entry) => set(&mut top, objects, path, entry)?,
+            None => remove(&mut top, objects, path)?,
+        }
+    }
+    let mut made = planned.documents.clone();
+    let tree = top.write(&mut made)?;
+    let Value::Tree { kid: tree, .. } = tree.value else { return Err(CommitError::Root) };
+    if tree == base.tree {
+        return Ok(None);
+    }
+    let commit = Commit {
+        tree,
+        parents: vec![root.commit],
+        author: planned.txn.author.clone(),
+        time_ms: planned.time_ms,
+        message: planned.txn.message.clone(),
+        extra: planned.txn.extra.clone(),
+    };
+    let bytes = commit.encode().map_err(invalid(Kind::Commit))?;
+    let kid = Kind::Commit.kid_of(&bytes);
+    made.push(Object { kind: Kind::Commit, bytes });
+    Ok(Some(Advance { objects: made, commit: kid }))
+}
+
+fn invalid(kind: Kind) -> impl Fn(crate::object::DecodeError) -> StoreError {
+    move |source| StoreError::Invalid { kind, source }
+}
+
+fn check(
+    objects: &dyn Objects,
+    tree: &Kid,
+    path: &NamePath,
+    expected: Expected,
+) -> Result<(), CommitError> {
+    let found = objects.walk(tree, path.as_str())?;
+    let holds = match expected {
+        Expected::Any => true,
+        Expected::Absent => found.is_none(),
+        Expected::Kid(kid) => found.as_ref().and_then(Entry::kid) == Some(kid),
+    };
+    if holds { Ok(()) } else { Err(CommitError::Conflict { path: path.clone(), expected, found }) }
+}
+
+/// A name must stand for something that is here, and is what the entry says.
+fn check_value(
+    objects: &dyn Objects,
+    planned: &Planned<'_>,
+    path: &NamePath,
+    entry: Option<&Entry>,
+) -> Result<(), CommitError> {
+    let (kid, expected) = match entry.map(|entry| &entry.value) {
+        Some(Value::File { kid, .. }) => (kid, Kind::Blob),
+        Some(Value::Tree { kid, .. }) => (kid, Kind::Tree),
+        Some(Value::Commit { kid }) => (kid, Kind::Commit),
+        _ => return Ok(()),
+    };
+    let travels = |object: &Object| object.kind.kid_of(&object.bytes) == *kid;
+    match objects.kind(kid)? {
+        Some(found) if found == expected => Ok(()),
+        Some(found) => Err(StoreError::WrongKind { kid: *kid, expected, found }.into()),
+        None if planned.documents.iter().any(travels) => Ok(()),
+        None => Err(CommitError::MissingValue { path: path.clone(), kid: *kid }),
+    }
+}
+
+/// A directory that is being changed: its tree, and the directories below that are, too.
+struct Node {
+    tree: Tree,
+    below: BTreeMap<EntryName, Node>,
+}
+
+impl Node {
+    fn load(objects: &dyn Objects, kid: &Kid) -> Result<Self, StoreError> {
+        Ok(Self { tree: objects.tree(kid)?, below: BTreeMap::new() })
+    }
+
+    fn new() -> Self {
+        Self { tree: Tree::default(), below: BTreeMap::new() }
+    }
+
+    /// Encodes the changed trees, those below first; directories made canonical (0755, root).
+    fn write(self, made: &mut Vec<Object>) -> Result<Entry, StoreError> {
+        let Self { mut tree, below } = self;
+        for (name, node) in below {
+            let entry = node.write(made)?;
+            tree.entries.insert(name, entry);
+        }
+        let bytes = tree.encode().map_err(invalid(Kind::Tree))?;
+        let sums = tree.sums().map_err(invalid(Kind::Tree))?;
+        let entry = Entry::tree(Kind::Tree.kid_of(&bytes), sums);
+        made.push(Object { kind: Kind::Tree, bytes });
+        Ok(entry)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tree.entries.is_empty() && self.below.is_empty()
+    }
+
+    /// The directory `name`, taken up to be changed; `Ok(None)` if it is not there.
+    fn enter(
+        &mut self,
+        objects: &dyn Objects,
+        name: &EntryName,
+    ) -> Result<Result<Option<&mut Self>, &'static str>, StoreError> {
+        if !self.below.contains_key(name) {
+            let Some(entry) = self.tree.entries.get(name) else { return Ok(Ok(None)) };
+            let Value::Tree { kid, .. } = &entry.value else { return Ok(Err(noun(entry))) };
+            let node = Self::load(objects, kid)?;
+            self.tree.entries.remove(name);
+            self.below.insert(name.clone(), node);
+        }
+        Ok(Ok(self.below.get_mut(name)))
+    }
+}
+
+fn split(path: &NamePath) -> Result<(Vec<EntryName>, EntryName), CommitError> {
+    let name = |part: &str| {
+        EntryName::new(part).expect("the components of a path in the Keg are names of entries")
+    };
+    let mut names: Vec<EntryName> = path.components().map(name).collect();
+    let last = names.pop().ok_or(CommitError::Root)?;
+    Ok((names, last))
+}
+
+fn in_the_way(path: &NamePath, depth: usize, found: &'static str) -> CommitError {
+    let at: String = path.components().take(depth + 1).flat_map(|part| ["/", part]).collect();
+    let at = at.parse().unwrap_or_else(|_| NamePath::root());
+    CommitError::NotADirectory { path: path.clone(), at, found }
+}
+
+fn set(
+    top: &mut Node,
+    objects: &dyn Objects,
+    path: &NamePath,
+    entry: &Entry,
+) -> Result<(), CommitError> {
+    let (above, last) = split(path)?;
+    let mut node = top;
+    for (depth, name) in above.iter().enumerate() {
+        match node.enter(objects, name)? {
+            Err(found) => return Err(in_the_way(path, depth, found)),
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                node.below.insert(name.clone(), Node::new());
+            }
+        }
+        node = node.below.get_mut(name).expect("it was entered or made just now");
+    }
+    node.below.remove(&last);
+    node.tree.entries.insert(last, entry.clone());
+    Ok(())
+}
+
+fn remove(top: &mut Node, objects: &dyn Objects, path: &NamePath) -> Result<(), CommitError> {
+    let (above, last) = split(path)?;
+    remove_below(top, objects, &above, &last)?;
+    Ok(())
+}
+
+/// Removes a name; directories that it leaves empty go with it. What is not there stays so.
+fn remove_below(
+    node: &mut Node,
+    objects: &dyn Objects,
+    above: &[EntryName],
+    last: &EntryName,
+) -> Result<(), StoreError> {
+    let Some((name, rest)) = above.split_first() else {
+        node.below.remove(last);
+        node.tree.entries.remove(last);
+        return Ok(());
+    };
+    if let Ok(Some(child)) = node.enter(objects, name)? {
+        remove_below(child, objects, rest, last)?;
+        if child.is_empty() {
+            node.below.remove(name);
+        }
+    }
+    Ok(())
+}

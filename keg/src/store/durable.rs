@@ -1,0 +1,64 @@
+//! Writing so that it lasts: beside, sync, rename, sync the directory. And advisory locks.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::Path,
+};
+
+use rustix::fs::FlockOperation;
+
+use super::{StoreError, io};
+
+/// Puts a whole file in place: readers see the old one or the new one, also after power loss.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let what = format!("writing {}", path.display());
+    let beside = path.with_extension(format!("tmp-{}", std::process::id()));
+    let written = (|| {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    })();
+    if let Err(error) = written {
+        // What is left beside is garbage either way; the error below is the one to report.
+        let _ = std::fs::remove_file(&beside);
+        return Err(io(what)(error));
+    }
+    sync_dir(path.parent().unwrap_or(path))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(io(format_args!("syncing {}", dir.display())))
+}
+
+/// Opens (creating it) a file that is only there to be locked.
+pub(crate) fn lock_file(path: &Path) -> Result<File, StoreError> {
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    opened.map_err(io(format_args!("opening {}", path.display())))
+}
+
+/// An exclusive `flock`, released when dropped, and by the kernel when the process dies.
+pub(crate) struct Flock<'a>(&'a File);
+
+impl<'a> Flock<'a> {
+    /// Waits for the lock.
+    pub(crate) fn exclusive(file: &'a File) -> Result<Self, StoreError> {
+        loop {
+            match rustix::fs::flock(file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io("locking the Keg")(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Flock<'_> {
+    fn drop(&mut self) {
+        // The lock goes with the descriptor in any case.
+        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
+    }
+}

@@ -1,0 +1,355 @@
+//! The file store: raw files for large blobs, the log for everything small and for the names.
+//!
+//! ```text
+//! format.json      what must be understood to open it
+//! objects/ab/cd…   blobs above 2048 bytes, raw, 0444: the kernel serves them under mounts
+//! log/             everything else, see `log.rs`
+//! tmp/             blobs being written, a locked directory per process
+//! ```
+//! Locks are `flock`s, so they die with their owners; who needs two takes `log/synclock` before
+//! `log/lock`. Nothing is ever deleted, so there is nothing for readers to lock.
+
+use std::{
+    fs::{self, File},
+    io::{Cursor, Read},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    Advance, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects, Plan,
+    Root, StoreError,
+    durable::Flock,
+    format::{self, Access},
+    io,
+    log::{Log, NewObject, Place},
+    memory::{check_canonical, genesis},
+    pending::{HOLD, Pending, object_path},
+    verify::VerifyingFile,
+};
+use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
+
+/// Directories of a Keg besides the fan-out of `objects/`.
+const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"];
+
+/// A store in a directory, used by many processes at once.
+pub struct FileStore {
+    home: PathBuf,
+    log: Log,
+    pending: Mutex<Pending>,
+    access: Access,
+}
+
+impl FileStore {
+    /// Makes a new Keg in a directory that is empty or not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`], or the disk's.
+    pub fn create(home: &Path) -> Result<Self, StoreError> {
+        Self::make(home, false)
+    }
+
+    /// Opens the Keg in a directory.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAKeg`], [`StoreError::Format`], [`StoreError::Log`], or the disk's.
+    pub fn open(home: &Path) -> Result<Self, StoreError> {
+        let access = format::check(home)?;
+        let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
+        let log = Log::open(&home.join("log"))?;
+        Ok(Self { home, log, pending: Mutex::default(), access })
+    }
+
+    /// Opens the Keg in a directory, or makes a new one there. Many processes may try at once.
+    ///
+    /// # Errors
+    /// As [`FileStore::open`] and [`FileStore::create`].
+    pub fn open_or_create(home: &Path) -> Result<Self, StoreError> {
+        match Self::open(home) {
+            Err(StoreError::NotAKeg { .. }) => Self::make(home, true),
+            other => other,
+        }
+    }
+
+    /// The directory.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn make(home: &Path, or_open: bool) -> Result<Self, StoreError> {
+        let what = || format!("making a Keg in {}", home.display());
+        fs::create_dir_all(home).map_err(io(what()))?;
+        let dir = File::open(home).map_err(io(what()))?;
+        {
+            let _alone = Flock::exclusive(&dir)?;
+            if !format::exists(home) {
+                lay_out(home).map_err(io(what()))?;
+                let objects = genesis();
+                let named: Vec<NewObject<'_>> = objects.iter().map(NewObject::from).collect();
+                let commit = named.last().expect("version 0 is a commit").kid;
+                Log::create(&home.join("log"), Root { seq: 0, commit }, &named)?;
+                format::write(home)?;
+            } else if !or_open {
+                return Err(StoreError::Exists { home: home.to_owned() });
+            }
+        }
+        Self::open(home)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_writable(&self) -> Result<(), StoreError> {
+        match &self.access {
+            Access::Full => Ok(()),
+            Access::ReadOnly(features) => {
+                Err(StoreError::ReadOnly { home: self.home.clone(), features: features.clone() })
+            }
+        }
+    }
+
+    /// The file of a large blob, and its size.
+    fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
+        if let Some(waiting) = self.pending().get(kid) {
+            return Ok(Some((waiting.path.clone(), waiting.size)));
+        }
+        let path = object_path(&self.home, kid);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some((path, meta.len()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io(format_args!("reading {}", path.display()))(error)),
+        }
+    }
+
+    fn open_large(&self, kid: &Kid) -> Result<(File, u64), StoreError> {
+        let (path, size) = self.large(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
+        let file = File::open(&path).map_err(io(format_args!("reading {}", path.display())))?;
+        Ok((file, size))
+    }
+
+    /// Whether a large blob of this size is there, so that it need not be written again.
+    fn relies_on(&self, kid: &Kid, size: u64) -> bool {
+        let mut pending = self.pending();
+        if pending.get(kid).is_some() {
+            return true;
+        }
+        match fs::metadata(object_path(&self.home, kid)) {
+            Ok(meta) if meta.len() == size => {
+                pending.rely_on(kid, &meta);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
+        let kid = kind.kid_of(bytes);
+        if self.log.find(&kid)?.is_none() {
+            self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?;
+        }
+        Ok(kid)
+    }
+
+    fn read_small(&self, kid: &Kid, place: &Place) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.log.read(kid, place)?;
+        checked(place.kind, kid, bytes)
+    }
+
+    fn publish(&self) -> Result<(), StoreError> {
+        let mut pending = self.pending();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        pending.publish(&self.home).inspect_err(|error| {
+            if matches!(error, StoreError::Io { .. }) {
+                self.log.fail();
+            }
+        })
+    }
+}
+
+fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    if kind.kid_of(&bytes) != *kid {
+        let what = "its bytes hash to another KID".to_owned();
+        return Err(StoreError::Corrupt { kid: *kid, what });
+    }
+    Ok(bytes)
+}
+
+/// Makes the directories of a Keg; refuses a directory that holds anything else.
+fn lay_out(home: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(home)? {
+        let name = entry?.file_name();
+        if !DIRECTORIES.iter().any(|known| name == *known) {
+            let text = format!("it holds {name:?} already; choose an empty directory");
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
+        }
+    }
+    for name in DIRECTORIES {
+        fs::create_dir_all(home.join(name))?;
+    }
+    let objects = home.join("objects");
+    for byte in 0..=255u8 {
+        fs::create_dir_all(objects.join(format!("{byte:02x}")))?;
+    }
+    File::open(&objects)?.sync_all()?;
+    File::open(home)?.sync_all()
+}
+
+impl<'a> From<&'a Object> for NewObject<'a> {
+    fn from(object: &'a Object) -> Self {
+        let bytes = &object.bytes;
+        Self { kind: object.kind, kid: object.kind.kid_of(bytes), bytes }
+    }
+}
+
+impl Objects for FileStore {
+    fn get(&self, kid: &Kid) -> Result<Object, StoreError> {
+        if let Some(place) = self.log.find(kid)? {
+            return Ok(Object { kind: place.kind, bytes: self.read_small(kid, &place)? });
+        }
+        let (file, size) = self.open_large(kid)?;
+        if size > MAX_IN_MEMORY {
+            return Err(StoreError::TooBig { bytes: size, limit: MAX_IN_MEMORY });
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        let read = file.take(MAX_IN_MEMORY + 1).read_to_end(&mut bytes);
+        read.map_err(io(format_args!("reading {kid}")))?;
+        Ok(Object { kind: Kind::Blob, bytes: checked(Kind::Blob, kid, bytes)? })
+    }
+
+    fn open_blob(&self, kid: &Kid) -> Result<Box<dyn BlobRead>, StoreError> {
+        match self.log.find(kid)? {
+            Some(place) if place.kind == Kind::Blob => {
+                Ok(Box::new(Cursor::new(self.read_small(kid, &place)?)))
+            }
+            Some(Place { kind: found, .. }) => {
+                Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
+            }
+            None => {
+                let (file, size) = self.open_large(kid)?;
+                Ok(Box::new(VerifyingFile::new(file, *kid, size)))
+            }
+        }
+    }
+
+    fn blob_size(&self, kid: &Kid) -> Result<u64, StoreError> {
+        match self.log.find(kid)? {
+            Some(Place { kind: Kind::Blob, len, .. }) => Ok(u64::from(len)),
+            Some(Place { kind: found, .. }) => {
+                Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
+            }
+            None => match self.large(kid)? {
+                Some((_, size)) => Ok(size),
+                None => Err(StoreError::Missing { kid: *kid }),
+            },
+        }
+    }
+
+    fn kind(&self, kid: &Kid) -> Result<Option<Kind>, StoreError> {
+        match self.log.find(kid)? {
+            Some(place) => Ok(Some(place.kind)),
+            None => Ok(self.large(kid)?.map(|_| Kind::Blob)),
+        }
+    }
+
+    fn put(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
+        if kind == Kind::Blob {
+            return Ok(self.put_blob(&mut &bytes[..])?.0);
+        }
+        self.check_writable()?;
+        check_canonical(kind, bytes)?;
+        self.put_small(kind, bytes)
+    }
+
+    fn put_blob(&self, from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
+        self.check_writable()?;
+        let mut start = Vec::with_capacity(INLINE_MAX + 1);
+        let reading = "reading what is to be stored";
+        let mut limited = from.take(INLINE_MAX as u64 + 1);
+        limited.read_to_end(&mut start).map_err(io(reading))?;
+        if start.len() <= INLINE_MAX {
+            return Ok((self.put_small(Kind::Blob, &start)?, start.len() as u64));
+        }
+        from.take((HOLD - start.len()) as u64).read_to_end(&mut start).map_err(io(reading))?;
+        let (held, size) = (start.len() < HOLD, start.len() as u64);
+        if held {
+            let kid = Kid::of_blob(&start);
+            if self.relies_on(&kid, size) {
+                return Ok((kid, size));
+            }
+        }
+        let (kid, size) = self.pending().write(&self.home, &start, from)?;
+        if !held && fs::metadata(object_path(&self.home, &kid)).is_ok_and(|meta| meta.len() == size)
+        {
+            self.pending().drop_file(&kid);
+            self.relies_on(&kid, size);
+        }
+        Ok((kid, size))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.publish()?;
+        self.log.sync_to(self.log.known_end())
+    }
+
+    fn candidates(&self, prefix: &KidPrefix) -> Result<Vec<Kid>, StoreError> {
+        // Look at what others have made durable, too.
+        self.log.latest()?;
+        let limit = MAX_CANDIDATES + 1;
+        let mut found = Vec::new();
+        self.log.candidates(prefix, &mut found, limit);
+        found.extend(self.pending().candidates().filter(|kid| prefix.matches(kid)));
+        let (fan, rest) = prefix.digits().split_at(2);
+        let dir = self.home.join("objects").join(fan);
+        let list = fs::read_dir(&dir).map_err(io(format_args!("listing {}", dir.display())))?;
+        let names = list.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let here = names.filter(|name| name.starts_with(rest));
+        found.extend(here.filter_map(|name| format!("K-{fan}{name}").parse::<Kid>().ok()));
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(MAX_CANDIDATES);
+        Ok(found)
+    }
+}
+
+impl Master for FileStore {
+    fn latest(&self) -> Result<Root, StoreError> {
+        self.log.latest()
+    }
+
+    fn root(&self, seq: u64) -> Result<Option<Root>, StoreError> {
+        if seq > self.log.latest()?.seq {
+            return Ok(None);
+        }
+        Ok(self.log.root(seq))
+    }
+
+    fn advance(&self, plan: &mut Plan<'_>) -> Result<Root, CommitError> {
+        self.check_writable()?;
+        self.publish()?;
+        let (root, end) = {
+            let appender = self.log.appender()?;
+            let latest = appender.latest();
+            match plan(self, latest)? {
+                None => (latest, self.log.known_end()),
+                Some(Advance { objects, commit }) => {
+                    let named: Vec<NewObject<'_>> = objects.iter().map(NewObject::from).collect();
+                    let root = Root { seq: latest.seq + 1, commit };
+                    (root, appender.append(&named, Some(root))?)
+                }
+            }
+        };
+        self.log.sync_to(end)?;
+        Ok(root)
+    }
+
+    fn bell(&self) -> &Path {
+        self.log.head_path()
+    }
+}

@@ -1,0 +1,86 @@
+//! `format.json`: what a directory must be understood to hold before it is touched.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, durable::replace_file, io};
+
+/// The version written now.
+const VERSION: u32 = 1;
+
+/// The parsed `format.json`.
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format: String,
+    version: u32,
+    /// Features that do not matter to those who do not know them.
+    #[serde(default)]
+    compat: Vec<String>,
+    /// Features without which a Keg can be read, but not written.
+    #[serde(default)]
+    ro_compat: Vec<String>,
+    /// Features without which a Keg cannot be read.
+    #[serde(default)]
+    incompat: Vec<String>,
+}
+
+/// Whether this version of Keg may write.
+pub(super) enum Access {
+    Full,
+    /// Only read, because of these features.
+    ReadOnly(String),
+}
+
+/// Whether a directory holds a Keg.
+pub(super) fn exists(home: &Path) -> bool {
+    home.join("format.json").exists()
+}
+
+/// Says that `home` holds a Keg: the last step of making one.
+pub(super) fn write(home: &Path) -> Result<(), StoreError> {
+    let format = Format {
+        format: "keg".to_owned(),
+        version: VERSION,
+        compat: Vec::new(),
+        ro_compat: Vec::new(),
+        incompat: Vec::new(),
+    };
+    let text = serde_json::to_string(&format).expect("plain strings and numbers are JSON");
+    replace_file(&home.join("format.json"), (text + "\n").as_bytes())
+}
+
+/// What may be done with the Keg in `home`.
+pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
+    let path = home.join("format.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::NotAKeg { home: home.to_owned() });
+        }
+        Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
+    };
+    let refuse = |what: String| Err(StoreError::Format { home: home.to_owned(), what });
+    let format: Format = match serde_json::from_str(&text) {
+        Ok(format) => format,
+        Err(error) => return refuse(format!("has an unreadable format.json ({error})")),
+    };
+    if format.format != "keg" || format.version != VERSION {
+        let Format { format, version, .. } = format;
+        return refuse(format!(
+            "has the format {format:?} version {version}; this is a program for \"keg\" version \
+             {VERSION}: use the version of keg that made it"
+        ));
+    }
+    if !format.incompat.is_empty() {
+        let features = format.incompat.join(", ");
+        return refuse(format!(
+            "uses features this version of keg does not know ({features}): use a newer one"
+        ));
+    }
+    if format.ro_compat.is_empty() {
+        Ok(Access::Full)
+    } else {
+        Ok(Access::ReadOnly(format.ro_compat.join(", ")))
+    }
+}

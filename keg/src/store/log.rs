@@ -1,0 +1,494 @@
+//! The log: one append-only sequence of records in segments, shared by many processes.
+//!
+//! It holds every small object and every move of the namespace's root; the bytes, the locks and
+//! what happens after a crash are in `docs/store.md`, "The log".
+//!
+//! ```text
+//! log/00000001.seg  sealed: synced, indexed by 00000001.idx
+//! log/00000002.seg  the tail: appended to under log/lock, indexed in memory by each process
+//! log/HEAD          how far the log is durable; readers believe no record beyond it
+//! log/synclock      who syncs; the others wait and find their records synced
+//! ```
+
+mod index;
+mod record;
+mod segment;
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    Root, StoreError,
+    durable::{Flock, lock_file, replace_file},
+    io,
+};
+use crate::{
+    Kid,
+    kid::KidPrefix,
+    object::{Kind, MAX_OBJECT},
+};
+
+pub(crate) use index::{SealedIndex, write_index};
+pub(crate) use record::{OVERHEAD, Record, RecordKind};
+pub(crate) use segment::{MAGIC, Met, Place, Position, Trust, scan, segment_path};
+use segment::{ROLL_AT, newest_segment};
+
+/// Most bytes one append may have: a commit with very many or very large changed trees.
+const MAX_APPEND: usize = 1 << 30;
+/// How many sealed segments are kept open for reading.
+const OPEN_SEGMENTS: usize = 8;
+
+/// The log of one Keg, as one process sees it.
+pub(crate) struct Log {
+    dir: PathBuf,
+    lock: File,
+    sync_lock: File,
+    head: File,
+    head_path: PathBuf,
+    /// `flock` does not keep apart what shares a descriptor: these do, within the process.
+    appending: Mutex<()>,
+    syncing: Mutex<()>,
+    state: Mutex<State>,
+    failed: AtomicBool,
+}
+
+struct State {
+    sealed: Vec<SealedIndex>,
+    tail: Tail,
+    /// Recently read sealed segments.
+    open: Vec<(u32, Arc<File>)>,
+}
+
+struct Tail {
+    number: u32,
+    file: Arc<File>,
+    /// Up to where it is indexed.
+    end: u32,
+    objects: HashMap<Kid, Place>,
+    /// Roots and the offsets at which their records end; the first is the segment's base.
+    roots: Vec<(Root, u32)>,
+}
+
+/// What `log/HEAD` says: durable up to here, with this many versions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) position: Position,
+    pub(crate) seq: u64,
+}
+
+/// The right to append: nobody else in any process does meanwhile.
+pub(crate) struct Appender<'a> {
+    log: &'a Log,
+    _process: MutexGuard<'a, ()>,
+    _machine: Flock<'a>,
+}
+
+/// An object on its way into the log.
+pub(crate) struct NewObject<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) kid: Kid,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Log {
+    /// Makes the log of a new Keg: its first segment, with version 0 and its objects. One that is
+    /// there already (a creation that was interrupted) is kept.
+    pub(crate) fn create(dir: &Path, root: Root, objects: &[NewObject]) -> Result<(), StoreError> {
+        if newest_segment(dir)?.is_none() {
+            let mut bytes = MAGIC.to_vec();
+            record::push(&mut bytes, RecordKind::Base, &root.commit, &root.seq.to_le_bytes());
+            for new in objects {
+                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+            }
+            replace_file(&segment_path(dir, 1), &bytes)?;
+        }
+        if !dir.join("HEAD").exists() {
+            replace_file(&dir.join("HEAD"), &[0; 16])?;
+        }
+        Ok(())
+    }
+
+    /// Opens the log, and makes durable what an interrupted process left whole beyond the head.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let damaged = |what: &str| StoreError::Log {
+            place: dir.display().to_string(),
+            what: what.to_owned(),
+        };
+        let newest = newest_segment(dir)?.ok_or_else(|| damaged("it has no segments"))?;
+        let head_path = dir.join("HEAD");
+        let head = lock_file(&head_path)?;
+        let sealed = (1..newest).map(|number| SealedIndex::open(dir, number));
+        let state = State {
+            sealed: sealed.collect::<Result<_, _>>()?,
+            tail: Tail::open(dir, newest)?,
+            open: Vec::new(),
+        };
+        let log = Self {
+            dir: dir.to_owned(),
+            lock: lock_file(&dir.join("lock"))?,
+            sync_lock: lock_file(&dir.join("synclock"))?,
+            head,
+            head_path,
+            appending: Mutex::default(),
+            syncing: Mutex::default(),
+            state: Mutex::new(state),
+            failed: AtomicBool::new(false),
+        };
+        log.recover(newest)?;
+        Ok(log)
+    }
+
+    /// The file that is written to when the log has grown durably.
+    pub(crate) fn head_path(&self) -> &Path {
+        &self.head_path
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What `log/HEAD` says; zeros if it was lost.
+    pub(crate) fn head(&self) -> Result<Head, StoreError> {
+        let mut bytes = [0; 16];
+        match self.head.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(io("reading the Keg's log/HEAD")(error)),
+        }
+        let half =
+            |at: usize| bytes[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+        Ok(Head { position: Position::from_u64(half(0)), seq: half(8) })
+    }
+
+    /// The newest durable version.
+    pub(crate) fn latest(&self) -> Result<Root, StoreError> {
+        let head = self.head()?;
+        let mut state = self.state();
+        self.follow(&mut state, head.position)?;
+        let visible =
+            |end: u32| Position { segment: state.tail.number, offset: end } <= head.position;
+        // Whatever is before the tail is durable, so the tail's base is.
+        let base = state.tail.roots.first();
+        let newest = state.tail.roots.iter().rev().find(|(_, end)| visible(*end)).or(base);
+        match newest {
+            Some((root, _)) if root.seq >= head.seq => Ok(*root),
+            _ => Err(StoreError::Log {
+                place: head.position.to_string(),
+                what: format!("the record of version {} is not there", head.seq),
+            }),
+        }
+    }
+
+    /// Version `seq`, if it is in the log as far as this process has followed it.
+    pub(crate) fn root(&self, seq: u64) -> Option<Root> {
+        let state = self.state();
+        let roots = &state.tail.roots;
+        if let Ok(index) = roots.binary_search_by_key(&seq, |(root, _)| root.seq) {
+            return Some(roots[index].0);
+        }
+        state.sealed.iter().rev().find_map(|sealed| sealed.root(seq))
+    }
+
+    /// Where an object is; `None`: not in the log.
+    pub(crate) fn find(&self, kid: &Kid) -> Result<Option<Place>, StoreError> {
+        let mut state = self.state();
+        if let Some(place) = state.find(kid) {
+            return Ok(Some(place));
+        }
+        let head = self.head()?.position;
+        if head <= state.end() {
+            return Ok(None);
+        }
+        self.follow(&mut state, head)?;
+        Ok(state.find(kid))
+    }
+
+    /// The bytes of an object, as they are: the caller checks them against the KID.
+    pub(crate) fn read(&self, kid: &Kid, place: &Place) -> Result<Vec<u8>, StoreError> {
+        let file = self.segment_file(place.at.segment)?;
+        let mut bytes = vec![0; place.len as usize + OVERHEAD];
+        let read = file.read_exact_at(&mut bytes, u64::from(place.at.offset));
+        read.map_err(io(format_args!("reading {kid} from the log at {}", place.at)))?;
+        let record = Record::parse(&bytes)
+            .filter(|record| record.kid == *kid && record.kind == RecordKind::Object(place.kind));
+        if record.is_none_or(|record| record.payload.len() != place.len as usize) {
+            let what = format!("the log at {} holds something else", place.at);
+            return Err(StoreError::Corrupt { kid: *kid, what });
+        }
+        bytes.truncate(bytes.len() - record::CHECK);
+        bytes.drain(..record::HEADER);
+        Ok(bytes)
+    }
+
+    /// KIDs that start with a prefix, unsorted.
+    pub(crate) fn candidates(&self, prefix: &KidPrefix, found: &mut Vec<Kid>, limit: usize) {
+        let state = self.state();
+        for sealed in &state.sealed {
+            sealed.candidates(prefix, found, limit);
+        }
+        let tail = state.tail.objects.keys().filter(|kid| prefix.matches(kid));
+        found.extend(tail.take(limit));
+    }
+
+    /// Waits for the right to append, and follows the log to its very end.
+    pub(crate) fn appender(&self) -> Result<Appender<'_>, StoreError> {
+        self.check_failed()?;
+        let process = lock(&self.appending);
+        let machine = Flock::exclusive(&self.lock)?;
+        let appender = Appender { log: self, _process: process, _machine: machine };
+        appender.catch_up()?;
+        Ok(appender)
+    }
+
+    /// Makes the log durable up to `wanted`, and everything appended meanwhile by others.
+    pub(crate) fn sync_to(&self, wanted: Position) -> Result<(), StoreError> {
+        self.check_failed()?;
+        if self.head()?.position >= wanted {
+            return Ok(());
+        }
+        let _process = lock(&self.syncing);
+        let _machine = Flock::exclusive(&self.sync_lock)?;
+        if self.head()?.position >= wanted {
+            return Ok(());
+        }
+        let (file, head) = {
+            let appender = self.appender()?;
+            let seq = appender.latest().seq;
+            let state = self.state();
+            (state.tail.file.clone(), Head { position: state.end(), seq })
+        };
+        if let Err(error) = file.sync_data() {
+            // The kernel may have dropped the pages: a second sync would lie.
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(io("syncing the Keg's log")(error));
+        }
+        let mut bytes = head.position.to_u64().to_le_bytes().to_vec();
+        bytes.extend_from_slice(&head.seq.to_le_bytes());
+        self.head.write_all_at(&bytes, 0).map_err(io("writing the Keg's log/HEAD"))
+    }
+
+    /// Up to where this process knows the log, durable or not.
+    pub(crate) fn known_end(&self) -> Position {
+        self.state().end()
+    }
+
+    /// Refuses all further writes of this process.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs over the sealed segments' indexes.
+    pub(crate) fn for_each_sealed(&self, visit: &mut dyn FnMut(&SealedIndex)) {
+        self.state().sealed.iter().for_each(visit);
+    }
+
+    pub(crate) fn segment_file(&self, number: u32) -> Result<Arc<File>, StoreError> {
+        let mut state = self.state();
+        if number == state.tail.number {
+            return Ok(state.tail.file.clone());
+        }
+        if let Some((_, file)) = state.open.iter().find(|(open, _)| *open == number) {
+            return Ok(file.clone());
+        }
+        let path = segment_path(&self.dir, number);
+        let file = File::open(&path).map_err(io(format_args!("opening {}", path.display())))?;
+        if state.open.len() == OPEN_SEGMENTS {
+            state.open.remove(0);
+        }
+        let file = Arc::new(file);
+        state.open.push((number, file.clone()));
+        Ok(file)
+    }
+
+    /// What is whole beyond the head was written by a process that died before it synced: keep it.
+    fn recover(&self, newest: u32) -> Result<(), StoreError> {
+        let head = self.head()?.position;
+        let size = self.state().tail.size()?;
+        if head == (Position { segment: newest, offset: size }) {
+            return self.follow(&mut self.state(), head);
+        }
+        let end = {
+            let _appender = self.appender()?;
+            self.known_end()
+        };
+        self.sync_to(end)
+    }
+
+    /// Indexes the log up to `to`, which was durable, so all of it was once whole.
+    fn follow(&self, state: &mut State, to: Position) -> Result<(), StoreError> {
+        while state.tail.number < to.segment {
+            self.next_segment(state)?;
+        }
+        if state.tail.number == to.segment {
+            state.tail.index(to.offset, Trust::Whole)?;
+        }
+        Ok(())
+    }
+
+    fn next_segment(&self, state: &mut State) -> Result<(), StoreError> {
+        let number = state.tail.number;
+        state.sealed.push(SealedIndex::open(&self.dir, number)?);
+        state.tail = Tail::open(&self.dir, number + 1)?;
+        Ok(())
+    }
+
+    fn check_failed(&self) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Relaxed) { Err(StoreError::Poisoned) } else { Ok(()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn end(&self) -> Position {
+        Position { segment: self.tail.number, offset: self.tail.end }
+    }
+
+    fn find(&self, kid: &Kid) -> Option<Place> {
+        let tail = self.tail.objects.get(kid).copied();
+        tail.or_else(|| self.sealed.iter().rev().find_map(|sealed| sealed.find(kid)))
+    }
+}
+
+impl Tail {
+    fn open(dir: &Path, number: u32) -> Result<Self, StoreError> {
+        let path = segment_path(dir, number);
+        let what = format!("opening {}", path.display());
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io(&what))?;
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact_at(&mut magic, 0).map_err(io(&what))?;
+        if magic != *MAGIC {
+            let place = format!("segment {number}");
+            return Err(StoreError::Log { place, what: "it does not start as one".to_owned() });
+        }
+        let mut tail = Self {
+            number,
+            file: Arc::new(file),
+            end: MAGIC.len() as u32,
+            objects: HashMap::new(),
+            roots: Vec::new(),
+        };
+        // The base record was there, synced, before the segment had a name.
+        tail.index(MAGIC.len() as u32 + OVERHEAD as u32 + 8, Trust::Whole)?;
+        Ok(tail)
+    }
+
+    fn size(&self) -> Result<u32, StoreError> {
+        let size = self.file.metadata().map_err(io("reading the log"))?.len();
+        Ok(u32::try_from(size).unwrap_or(u32::MAX))
+    }
+
+    fn index(&mut self, to: u32, trust: Trust) -> Result<(), StoreError> {
+        if to <= self.end {
+            return Ok(());
+        }
+        let from = Position { segment: self.number, offset: self.end };
+        let (objects, roots) = (&mut self.objects, &mut self.roots);
+        self.end = scan(&self.file, from, to, trust, &mut |met| match met {
+            Met::Object(kid, place) => {
+                objects.entry(kid).or_insert(place);
+            }
+            Met::Root(root, end) => {
+                if roots.last().is_none_or(|(last, _)| last.seq < root.seq) {
+                    roots.push((root, end));
+                }
+            }
+            Met::Damage(_) => {}
+        })?;
+        Ok(())
+    }
+}
+
+impl Appender<'_> {
+    /// The newest version, durable or not.
+    pub(crate) fn latest(&self) -> Root {
+        let state = self.log.state();
+        let last = state.tail.roots.last().map(|(root, _)| *root);
+        last.unwrap_or(Root { seq: 0, commit: Kid::from_bytes([0; 32]) })
+    }
+
+    /// Appends the objects that are not there yet, and the root; returns where they end.
+    pub(crate) fn append(
+        &self,
+        objects: &[NewObject<'_>],
+        root: Option<Root>,
+    ) -> Result<Position, StoreError> {
+        if self.log.state().tail.end as u64 >= ROLL_AT {
+            self.roll()?;
+        }
+        let mut state = self.log.state();
+        let mut bytes = Vec::new();
+        for new in objects {
+            if state.find(&new.kid).is_none() {
+                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+            }
+        }
+        if let Some(root) = root {
+            record::push(&mut bytes, RecordKind::Root, &root.commit, &root.seq.to_le_bytes());
+        }
+        if bytes.len() > MAX_APPEND || objects.iter().any(|new| new.bytes.len() > MAX_OBJECT) {
+            let limit = MAX_APPEND as u64;
+            return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });
+        }
+        if bytes.is_empty() {
+            return Ok(state.end());
+        }
+        let (end, file) = (state.tail.end, state.tail.file.clone());
+        if let Err(error) = file.write_all_at(&bytes, u64::from(end)) {
+            // Cut what was written of it; if that fails, the next writer does.
+            let _ = file.set_len(u64::from(end));
+            return Err(io("appending to the Keg's log")(error));
+        }
+        state.tail.index(end + bytes.len() as u32, Trust::Whole)?;
+        Ok(state.end())
+    }
+
+    /// Follows the log to its end; cuts off what a dying process left unfinished there.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        let head = self.log.head()?.position;
+        let mut state = self.log.state();
+        self.log.follow(&mut state, head)?;
+        while segment_path(&self.log.dir, state.tail.number + 1).exists() {
+            self.log.next_segment(&mut state)?;
+        }
+        let size = state.tail.size()?;
+        if size > state.tail.end {
+            state.tail.index(size, Trust::MayBeTorn)?;
+            if state.tail.end < size {
+                let cut = state.tail.file.set_len(u64::from(state.tail.end));
+                cut.map_err(io("cutting an unfinished record off the Keg's log"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the tail and begins a new segment with the current root.
+    fn roll(&self) -> Result<(), StoreError> {
+        let latest = self.latest();
+        let mut state = self.log.state();
+        let number = state.tail.number;
+        if let Err(error) = state.tail.file.sync_data() {
+            self.log.fail();
+            return Err(io("syncing a full segment of the Keg's log")(error));
+        }
+        write_index(&self.log.dir, number)?;
+        let mut bytes = MAGIC.to_vec();
+        record::push(&mut bytes, RecordKind::Base, &latest.commit, &latest.seq.to_le_bytes());
+        replace_file(&segment_path(&self.log.dir, number + 1), &bytes)?;
+        self.log.next_segment(&mut state)
+    }
+}

@@ -1,0 +1,203 @@
+//! The index of a sealed segment: sorted KIDs with a fan-out table, and the roots it holds.
+//!
+//! `magic 8 | segment size u64 | objects u32 | roots u32 | fan-out 256 × u32 |
+//! objects × (KID 32, offset u32, len u32, kind u8) | roots × (seq u64, KID 32) | BLAKE3 of all
+//! before, 32`.
+//! It is derived: a missing or foreign one is made again from the segment.
+
+use std::{fs::File, path::Path};
+
+use memmap2::Mmap;
+
+use super::{
+    record::RecordKind,
+    segment::{MAGIC, Met, Place, Position, Trust, index_path, scan, segment_path},
+};
+use crate::{
+    Kid,
+    kid::KidPrefix,
+    store::{Root, StoreError, io},
+};
+
+const INDEX_MAGIC: &[u8; 8] = b"keg-idx\n";
+const FANOUT_AT: usize = 24;
+const ROWS_AT: usize = FANOUT_AT + 256 * 4;
+const ROW: usize = 32 + 4 + 4 + 1;
+const ROOT: usize = 8 + 32;
+const SUM: usize = 32;
+
+/// A sealed segment's index, mapped.
+pub(crate) struct SealedIndex {
+    pub(crate) segment: u32,
+    map: Mmap,
+    objects: usize,
+    roots: usize,
+}
+
+impl SealedIndex {
+    /// Opens the index of a sealed segment; makes it first if it is not there.
+    pub(crate) fn open(dir: &Path, segment: u32) -> Result<Self, StoreError> {
+        match Self::read(dir, segment)? {
+            Some(index) => Ok(index),
+            None => {
+                write_index(dir, segment)?;
+                Self::read(dir, segment)?.ok_or_else(|| StoreError::Log {
+                    place: format!("segment {segment}"),
+                    what: "its index cannot be made".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// `None`: not there, or not an index of this segment.
+    fn read(dir: &Path, segment: u32) -> Result<Option<Self>, StoreError> {
+        let path = index_path(dir, segment);
+        let what = format!("reading {}", path.display());
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(what)(error)),
+        };
+        if file.metadata().map_err(io(&what))?.len() < (ROWS_AT + SUM) as u64 {
+            return Ok(None);
+        }
+        // SAFETY: index files are replaced by rename, never changed.
+        let map = unsafe { Mmap::map(&file) }.map_err(io(&what))?;
+        let size = std::fs::metadata(segment_path(dir, segment)).map_err(io(&what))?.len();
+        let (objects, roots) = (number(&map, 16) as usize, number(&map, 20) as usize);
+        let whole = ROWS_AT + objects * ROW + roots * ROOT + SUM;
+        let fits = map[..8] == *INDEX_MAGIC && long(&map, 8) == size && map.len() == whole;
+        Ok(fits.then_some(Self { segment, map, objects, roots }))
+    }
+
+    /// Where an object is, if it is in this segment.
+    pub(crate) fn find(&self, kid: &Kid) -> Option<Place> {
+        let first = usize::from(kid.as_bytes()[0]);
+        let (from, to) = (self.fanout(first.wrapping_sub(1)), self.fanout(first));
+        let (mut low, mut high) = (from, to.min(self.objects));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.kid(middle).cmp(kid.as_bytes()) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return self.place(middle),
+            }
+        }
+        None
+    }
+
+    /// The version with this number, if this segment has it.
+    pub(crate) fn root(&self, seq: u64) -> Option<Root> {
+        let at = |row: usize| ROWS_AT + self.objects * ROW + row * ROOT;
+        let (mut low, mut high) = (0, self.roots);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if long(&self.map, at(middle)) < seq { low = middle + 1 } else { high = middle }
+        }
+        if low == self.roots || long(&self.map, at(low)) != seq {
+            return None;
+        }
+        let bytes = self.map[at(low) + 8..].first_chunk()?;
+        Some(Root { seq, commit: Kid::from_bytes(*bytes) })
+    }
+
+    /// KIDs that start with a prefix.
+    pub(crate) fn candidates(&self, prefix: &KidPrefix, found: &mut Vec<Kid>, limit: usize) {
+        let byte = usize::from_str_radix(&prefix.digits()[..2], 16).unwrap_or(0);
+        let (from, to) = (self.fanout(byte.wrapping_sub(1)), self.fanout(byte));
+        let rows = (from..to.min(self.objects)).map(|row| Kid::from_bytes(*self.kid(row)));
+        found.extend(rows.filter(|kid| prefix.matches(kid)).take(limit));
+    }
+
+    /// All objects.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (Kid, Option<Place>)> {
+        (0..self.objects).map(|row| (Kid::from_bytes(*self.kid(row)), self.place(row)))
+    }
+
+    /// Whether the index is the one its segment gives.
+    pub(crate) fn is_whole(&self) -> bool {
+        let (body, sum) = self.map.split_at(self.map.len() - SUM);
+        blake3::hash(body).as_bytes() == sum
+    }
+
+    fn fanout(&self, byte: usize) -> usize {
+        if byte > 255 { 0 } else { number(&self.map, FANOUT_AT + byte * 4) as usize }
+    }
+
+    fn kid(&self, row: usize) -> &[u8; 32] {
+        let at = ROWS_AT + row * ROW;
+        self.map[at..].first_chunk().expect("rows were counted when the index was opened")
+    }
+
+    fn place(&self, row: usize) -> Option<Place> {
+        let at = ROWS_AT + row * ROW + 32;
+        let RecordKind::Object(kind) = RecordKind::from_code(self.map[at + 8])? else {
+            return None;
+        };
+        let offset = number(&self.map, at);
+        let at_position = Position { segment: self.segment, offset };
+        Some(Place { at: at_position, kind, len: number(&self.map, at + 4) })
+    }
+}
+
+/// Makes the index of a segment: written beside, synced, renamed.
+pub(crate) fn write_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
+    let path = segment_path(dir, segment);
+    let what = format!("indexing {}", path.display());
+    let file = File::open(&path).map_err(io(&what))?;
+    let (mut rows, mut roots): (Vec<(Kid, Place)>, Vec<Root>) = (Vec::new(), Vec::new());
+    let size = file.metadata().map_err(io(&what))?.len();
+    let start = Position { segment, offset: MAGIC.len() as u32 };
+    scan(
+        &file,
+        start,
+        u32::try_from(size).unwrap_or(u32::MAX),
+        Trust::Whole,
+        &mut |met| match met {
+            Met::Object(kid, place) => rows.push((kid, place)),
+            Met::Root(root, _) => {
+                if roots.last().is_none_or(|last| last.seq < root.seq) {
+                    roots.push(root);
+                }
+            }
+            Met::Damage(_) => {}
+        },
+    )?;
+    rows.sort_unstable_by_key(|(kid, place)| (*kid, place.at));
+    rows.dedup_by_key(|(kid, _)| *kid);
+    let bytes = encode(size, &rows, &roots);
+    crate::store::durable::replace_file(&index_path(dir, segment), &bytes)
+}
+
+fn encode(size: u64, rows: &[(Kid, Place)], roots: &[Root]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ROWS_AT + rows.len() * ROW + roots.len() * ROOT + SUM);
+    out.extend_from_slice(INDEX_MAGIC);
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&(rows.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(roots.len() as u32).to_le_bytes());
+    for byte in 0..=255u8 {
+        let upto = rows.partition_point(|(kid, _)| kid.as_bytes()[0] <= byte);
+        out.extend_from_slice(&(upto as u32).to_le_bytes());
+    }
+    for (kid, place) in rows {
+        out.extend_from_slice(kid.as_bytes());
+        out.extend_from_slice(&place.at.offset.to_le_bytes());
+        out.extend_from_slice(&place.len.to_le_bytes());
+        out.push(RecordKind::Object(place.kind).code());
+    }
+    for root in roots {
+        out.extend_from_slice(&root.seq.to_le_bytes());
+        out.extend_from_slice(root.commit.as_bytes());
+    }
+    let sum = blake3::hash(&out);
+    out.extend_from_slice(sum.as_bytes());
+    out
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

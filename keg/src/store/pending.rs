@@ -1,0 +1,238 @@
+//! Large blobs on their way into `objects/`: written to `tmp/`, synced together, then renamed.
+//!
+//! Each process that writes has a directory of its own in `tmp/`, locked while it lives; what a
+//! dead one left is removed by the next.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rustix::fs::{FlockOperation, RenameFlags};
+
+use super::{
+    StoreError,
+    durable::{Flock, lock_file, sync_dir},
+    io,
+};
+use crate::Kid;
+
+/// How much of a blob is held in memory before it goes to the disk: what is there already and no
+/// larger is never written again.
+pub(super) const HOLD: usize = 1 << 20;
+/// From this many new files on, one `syncfs` is cheaper than syncing each.
+const SYNC_ALL_FROM: usize = 64;
+/// How long after its birth an object's name may not be durable yet, in seconds: longer than any
+/// file system's commit interval.
+const FRESH: i64 = 120;
+/// Zero bytes in runs of this length become holes.
+const HOLE: usize = 64 << 10;
+
+/// What this process has put and not yet synced.
+#[derive(Default)]
+pub(super) struct Pending {
+    dir: Option<OwnDir>,
+    files: HashMap<Kid, Waiting>,
+    /// Fan-out directories whose names are not known to be durable.
+    unsynced_dirs: BTreeSet<u8>,
+    next: u64,
+}
+
+struct OwnDir {
+    path: PathBuf,
+    /// Locked while this process lives.
+    _lock: File,
+}
+
+/// A file in `tmp/`.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
+}
+
+/// `objects/ab/cdef…`: the first two digits of the KID are the directory.
+pub(super) fn object_path(home: &Path, kid: &Kid) -> PathBuf {
+    let hex = kid.to_hex();
+    home.join("objects").join(&hex[..2]).join(&hex[2..])
+}
+
+impl Pending {
+    pub(super) fn get(&self, kid: &Kid) -> Option<&Waiting> {
+        self.files.get(kid)
+    }
+
+    pub(super) fn candidates(&self) -> impl Iterator<Item = &Kid> {
+        self.files.keys()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unsynced_dirs.is_empty()
+    }
+
+    /// Notes that an object is relied upon whose name may be too young to be durable.
+    pub(super) fn rely_on(&mut self, kid: &Kid, meta: &std::fs::Metadata) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs() as i64);
+        if (now - meta.ctime()).abs() < FRESH {
+            self.unsynced_dirs.insert(kid.as_bytes()[0]);
+        }
+    }
+
+    /// Writes `start` and the rest of `from` to a file of its own; returns its KID and size.
+    pub(super) fn write(
+        &mut self,
+        home: &Path,
+        start: &[u8],
+        from: &mut dyn Read,
+    ) -> Result<(Kid, u64), StoreError> {
+        let dir = match &self.dir {
+            Some(dir) => dir.path.clone(),
+            None => self.dir.insert(OwnDir::create(&home.join("tmp"))?).path.clone(),
+        };
+        let path = dir.join(self.next.to_string());
+        self.next += 1;
+        match write_file(&path, start, from) {
+            Ok((kid, size)) => {
+                if let Some(twice) = self.files.insert(kid, Waiting { path, size }) {
+                    remove(&twice.path);
+                }
+                Ok((kid, size))
+            }
+            Err(error) => {
+                remove(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a file: the same object is in place already.
+    pub(super) fn drop_file(&mut self, kid: &Kid) {
+        if let Some(waiting) = self.files.remove(kid) {
+            remove(&waiting.path);
+        }
+    }
+
+    /// Makes all of it durable and gives it its names. What fails stays waiting.
+    pub(super) fn publish(&mut self, home: &Path) -> Result<(), StoreError> {
+        if self.files.len() < SYNC_ALL_FROM {
+            for waiting in self.files.values() {
+                let synced = File::open(&waiting.path).and_then(|file| file.sync_data());
+                synced.map_err(io(format_args!("syncing {}", waiting.path.display())))?;
+            }
+        } else {
+            let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
+            rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"))?;
+        }
+        let kids: Vec<Kid> = self.files.keys().copied().collect();
+        for kid in kids {
+            let path = &self.files[&kid].path;
+            place(path, &object_path(home, &kid))?;
+            self.files.remove(&kid);
+            self.unsynced_dirs.insert(kid.as_bytes()[0]);
+        }
+        while let Some(byte) = self.unsynced_dirs.first().copied() {
+            sync_dir(&home.join("objects").join(format!("{byte:02x}")))?;
+            self.unsynced_dirs.remove(&byte);
+        }
+        Ok(())
+    }
+}
+
+/// Gives a synced file its name. One that is there is kept, since mounts may be using it, unless
+/// it has another size: then it is damaged, and this heals it.
+fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let what = || format!("storing {}", to.display());
+    let cwd = rustix::fs::CWD;
+    match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => {
+            let size = |path: &Path| std::fs::metadata(path).map(|meta| meta.len());
+            if size(from).map_err(io(what()))? == size(to).map_err(io(what()))? {
+                remove(from);
+                return Ok(());
+            }
+            std::fs::rename(from, to).map_err(io(what()))
+        }
+        Err(error) => Err(io(what())(error)),
+    }
+}
+
+fn write_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
+    let what = || format!("writing {}", path.display());
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
+    let mut file = opened.map_err(io(what()))?;
+    let mut hasher = blake3::Hasher::new();
+    let (mut size, mut chunk) = (0u64, vec![0; HOLD]);
+    let mut piece = start;
+    loop {
+        if piece.is_empty() {
+            match from.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => piece = &chunk[..n],
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(io("reading what is to be stored")(error)),
+            }
+        }
+        hasher.update(piece);
+        write_sparse(&mut file, piece).map_err(io(what()))?;
+        size += piece.len() as u64;
+        piece = &[];
+    }
+    // A hole at the end needs the length said.
+    file.set_len(size).map_err(io(what()))?;
+    Ok((Kid::from(hasher.finalize()), size))
+}
+
+fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    for piece in bytes.chunks(HOLE) {
+        if piece.len() == HOLE && piece.iter().all(|byte| *byte == 0) {
+            file.seek(SeekFrom::Current(HOLE as i64))?;
+        } else {
+            file.write_all(piece)?;
+        }
+    }
+    Ok(())
+}
+
+/// What cannot be removed is found again when `tmp/` is next cleaned.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}
+
+impl OwnDir {
+    fn create(tmp: &Path) -> Result<Self, StoreError> {
+        let lock = lock_file(&tmp.join("lock"))?;
+        let _cleaning = Flock::exclusive(&lock)?;
+        remove_dead(tmp);
+        let made = tempfile::Builder::new().prefix("put-").tempdir_in(tmp);
+        let path = made.map_err(io(format_args!("writing to {}", tmp.display())))?.keep();
+        let dir = File::open(&path).map_err(io(format_args!("opening {}", path.display())))?;
+        rustix::fs::flock(&dir, FlockOperation::LockExclusive)
+            .map_err(io(format_args!("locking {}", path.display())))?;
+        Ok(Self { path, _lock: dir })
+    }
+}
+
+impl Drop for OwnDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the directories of processes that are gone. Best effort: they only take space.
+fn remove_dead(tmp: &Path) {
+    let Ok(list) = std::fs::read_dir(tmp) else { return };
+    for entry in list.flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with("put-"));
+        let Ok(dir) = File::open(entry.path()) else { continue };
+        let free = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if ours && free {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
