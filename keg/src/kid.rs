@@ -129,7 +129,8 @@ impl FromStr for KidPrefix {
     type Err = ParseKidError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix("K-").ok_or_else(|| ParseKidError::Prefix(text.to_owned()))?;
+        let digits =
+            text.strip_prefix("K-").ok_or_else(|| ParseKidError::Prefix(text.to_owned()))?;
         if !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ParseKidError::Digits(text.to_owned()));
         }

@@ -62,7 +62,10 @@ impl NamePath {
     /// Whether `self` is `other` or below it.
     pub fn starts_with(&self, other: &Self) -> bool {
         other.0 == "/"
-            || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || self
+                .0
+                .strip_prefix(&other.0)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -85,7 +88,9 @@ impl FromStr for NamePath {
             match part {
                 "" => return fail("it has an empty component"),
                 "." | ".." => return fail("it has a . or .. component"),
-                _ if part.len() > MAX_COMPONENT => return fail("a component is longer than 255 bytes"),
+                _ if part.len() > MAX_COMPONENT => {
+                    return fail("a component is longer than 255 bytes");
+                }
                 _ if part.contains('\0') => return fail("it contains NUL"),
                 _ => {}
             }
