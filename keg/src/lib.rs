@@ -5,10 +5,14 @@
 //! (open logs), [`ingest`] and [`union`] (directories and trees to trees), [`mount`] (a tree as a
 //! read-only or writable file system), [`fsck`].
 
+pub mod erofs;
+pub mod ingest;
+pub mod fsck;
 mod inotify;
 mod keg;
 pub mod kid;
 pub mod machine;
+pub mod mount;
 pub mod names;
 pub mod object;
 pub mod path;
@@ -16,7 +20,9 @@ pub mod process;
 pub mod spawn;
 pub mod store;
 pub mod stream;
+pub mod testing;
 pub mod time;
+pub mod union;
 pub mod watch;
 
 pub use keg::Keg;

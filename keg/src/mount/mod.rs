@@ -1,0 +1,299 @@
+//! Trees as file systems: a tree's metadata as an EROFS image, and one overlay that takes the bytes
+//! of larger files straight from the object store (composefs).
+//!
+//! ```text
+//! target                   overlay, read-only or with upper/ and work/
+//!  ├─ lower: img/TREE.erofs      names, attributes, small files (made once, kept)
+//!  └─ data:  objects/            raw objects, reached by redirects in the image
+//! ```
+//!
+//! There is no loop device and no copy: two versions of a tree share the page cache of every file
+//! they have in common. Both parts are mounted detached and attached to the target in one step, so
+//! that nobody sees a half-made mount. One overlay level is used, one is left for whoever stacks
+//! another on top.
+//!
+//! Images are derived: any of them may be deleted at any time, mounted or not. They are written
+//! without `fsync`; an image from before the last boot is checked against its own digest once.
+//!
+//! Needs root, and Linux 6.12 or newer. The Keg must be on a real file system: the kernel mounts
+//! no image from a file on overlayfs or tmpfs.
+
+mod cache;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod kernel;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
+
+use crate::erofs::ErofsError;
+use crate::{Keg, Kid};
+
+pub use table::{unmount, unmount_all_below};
+
+/// Mounts trees of a Keg.
+#[derive(Clone)]
+pub struct Mounts {
+    keg: Keg,
+    images: cache::Images,
+}
+
+/// What a mount allows; by default everything that its files do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Set-id bits and file capabilities have no effect.
+    pub nosuid: bool,
+    /// Device files cannot be opened.
+    pub nodev: bool,
+    /// Nothing can be executed.
+    pub noexec: bool,
+    /// Writable mounts only: `sync` and `fsync` do nothing. The upper directory is worthless
+    /// after a crash of the machine, which suits builds that start over.
+    pub volatile: bool,
+}
+
+/// Why something could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The image could not be made.
+    #[error("cannot make the image of {tree}")]
+    Image {
+        /// Of which tree.
+        tree: Kid,
+        /// Why not.
+        #[source]
+        source: ErofsError,
+    },
+    /// A system call on a file failed.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error("cannot make the objects of {tree} ready to be mounted")]
+    Store {
+        /// Of which tree.
+        tree: Kid,
+        /// Why not.
+        #[source]
+        source: crate::store::StoreError,
+    },
+    /// The kernel refused.
+    #[error("the kernel cannot {action} ({log})")]
+    Kernel {
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        log: String,
+        /// Its answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory is on a file system that cannot be used.
+    #[error(
+        "{path} is on {fs}, which the kernel cannot use for this; keep the Keg on a real file \
+         system such as ext4, xfs or btrfs (in a container: a volume)"
+    )]
+    FileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// The file system.
+        fs: &'static str,
+    },
+    /// Not root.
+    #[error("mounting needs root; run as root, or with CAP_SYS_ADMIN in the first user namespace")]
+    NotRoot,
+    /// Nothing is mounted there.
+    #[error("nothing is mounted at {target}")]
+    NotMounted {
+        /// Where.
+        target: PathBuf,
+    },
+    /// Mounts keep coming back.
+    #[error("{left} mounts below {dir} are still there; does something mount there meanwhile?")]
+    Remaining {
+        /// Below which directory.
+        dir: PathBuf,
+        /// How many.
+        left: usize,
+    },
+}
+
+impl Mounts {
+    /// For the trees of this Keg.
+    pub fn new(keg: &Keg) -> Self {
+        Self { keg: keg.clone(), images: cache::Images::new(keg.home()) }
+    }
+
+    /// Mounts a tree read-only at `target`, an existing directory.
+    ///
+    /// # Errors
+    /// The tree is not whole or cannot be shown, or the kernel refuses.
+    pub fn read_only(&self, tree: &Kid, target: &Path) -> Result<(), MountError> {
+        self.read_only_with(tree, target, MountOptions::default())
+    }
+
+    /// As [`Mounts::read_only`], with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_only_with(
+        &self,
+        tree: &Kid,
+        target: &Path,
+        options: MountOptions,
+    ) -> Result<(), MountError> {
+        self.detached(tree, None, options)?.attach(target)
+    }
+
+    /// Mounts a tree at `target` so that it can be written. What changes goes to `upper`, a
+    /// directory in which `upper/` and `work/` are made, on a real file system of any kind.
+    /// [`crate::ingest::ingest_overlay_upper`] turns `upper/` into a tree.
+    ///
+    /// # Errors
+    /// As [`Mounts::read_only`].
+    pub fn writable(&self, tree: &Kid, upper: &Path, target: &Path) -> Result<(), MountError> {
+        self.writable_with(tree, upper, target, MountOptions::default())
+    }
+
+    /// As [`Mounts::writable`], with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn writable_with(
+        &self,
+        tree: &Kid,
+        upper: &Path,
+        target: &Path,
+        options: MountOptions,
+    ) -> Result<(), MountError> {
+        self.detached(tree, Some(upper), options)?.attach(target)
+    }
+
+    /// Makes the whole mount without showing it anywhere.
+    fn detached(
+        &self,
+        tree: &Kid,
+        upper: Option<&Path>,
+        options: MountOptions,
+    ) -> Result<Detached, MountError> {
+        let image = self.image(tree)?;
+        let objects = open_directory(&self.keg.home().join("objects"))?;
+        let upper = upper.map(upper_directories).transpose()?;
+        let label = format!("keg:{}", tree.short());
+        let overlay = kernel::Overlay {
+            label: &label,
+            image: &image,
+            objects: objects.as_fd(),
+            upper: upper.as_ref().map(|(upper, work)| (upper.as_fd(), work.as_fd())),
+            volatile: options.volatile,
+            attributes: attributes(options, upper.is_some()),
+        };
+        Ok(Detached { fd: kernel::overlay(&overlay, &self.keg.home().join("tmp"))? })
+    }
+
+    /// The image of a tree, mounted nowhere.
+    ///
+    /// An image that is deleted between here and its use is made once more.
+    fn image(&self, tree: &Kid) -> Result<OwnedFd, MountError> {
+        match kernel::image(&self.images.path_of(self.keg.objects(), tree)?) {
+            Err(MountError::Kernel { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                kernel::image(&self.images.path_of(self.keg.objects(), tree)?)
+            }
+            image => image,
+        }
+    }
+}
+
+/// A mount that is nowhere yet; dropping it takes it away.
+struct Detached {
+    fd: OwnedFd,
+}
+
+impl Detached {
+    /// Shows it at `target`, over what is there.
+    fn attach(self, target: &Path) -> Result<(), MountError> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&self.fd, "", CWD, target, flags).map_err(io("mount at", target))
+    }
+}
+
+fn attributes(options: MountOptions, writable: bool) -> MountAttrFlags {
+    [
+        (!writable, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (options.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (options.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (options.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ]
+    .into_iter()
+    .filter_map(|(set, flag)| set.then_some(flag))
+    .collect()
+}
+
+/// `upper/` and `work/` in a directory, made if they are not there. A new `upper/` has the
+/// attributes that the root of an image has, as it is what shows.
+fn upper_directories(dir: &Path) -> Result<(OwnedFd, OwnedFd), MountError> {
+    let (upper, work) = (dir.join("upper"), dir.join("work"));
+    fs::create_dir_all(dir).map_err(|source| MountError::Io {
+        action: "make",
+        path: dir.to_owned(),
+        source,
+    })?;
+    if make(&upper)? {
+        rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755)).map_err(io("set up", &upper))?;
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let times = Timestamps { last_access: zero, last_modification: zero };
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(CWD, &upper, &times, flags).map_err(io("set up", &upper))?;
+    }
+    make(&work)?;
+    if let Some("overlayfs") = unsuitable(&upper)? {
+        return Err(MountError::FileSystem { path: upper, fs: "overlayfs" });
+    }
+    Ok((open_directory(&upper)?, open_directory(&work)?))
+}
+
+fn make(dir: &Path) -> Result<bool, MountError> {
+    match rustix::fs::mkdir(dir, Mode::RWXU) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(io("make", dir)(errno)),
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, MountError> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(io("open", path))
+}
+
+/// The name of the file system of `path`, if the kernel mounts no image from it.
+fn unsuitable(path: &Path) -> Result<Option<&'static str>, MountError> {
+    /// Magic numbers of `linux/magic.h`.
+    const KINDS: [(i64, &str); 3] =
+        [(0x794c_7630, "overlayfs"), (0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+    let magic = rustix::fs::statfs(path).map_err(io("look at", path))?.f_type;
+    Ok(KINDS.iter().find(|(kind, _)| *kind == magic).map(|(_, name)| *name))
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> MountError {
+    move |errno| match errno {
+        Errno::PERM if action.starts_with("mount") => MountError::NotRoot,
+        errno => MountError::Io { action, path: path.to_owned(), source: errno.into() },
+    }
+}

@@ -1,0 +1,98 @@
+//! The mount table, and taking mounts away.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use super::{MountError, io};
+
+/// How often the table is read again until nothing is left.
+const ROUNDS: usize = 4;
+const TABLE: &str = "/proc/self/mountinfo";
+
+/// Takes away what is mounted at `target` (the topmost, if several are). If files in it are still
+/// open it disappears at once, and ends when the last is closed.
+///
+/// # Errors
+/// [`MountError::NotMounted`], or the kernel refuses.
+pub fn unmount(target: &Path) -> Result<(), MountError> {
+    let with = |flags| rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | flags);
+    match with(UnmountFlags::empty()) {
+        Err(Errno::BUSY) => with(UnmountFlags::DETACH),
+        done => done,
+    }
+    .map_err(|errno| match errno {
+        Errno::INVAL | Errno::NOENT => MountError::NotMounted { target: target.to_owned() },
+        errno => io("unmount", target)(errno),
+    })
+}
+
+/// Takes away everything mounted below `dir` (not at `dir` itself), by whomever, and returns how
+/// many mounts that were. So a new start cleans up after a crash.
+///
+/// # Errors
+/// `dir` or the mount table cannot be read, or the kernel refuses.
+pub fn unmount_all_below(dir: &Path) -> Result<usize, MountError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| MountError::Io { action, path, source }
+    };
+    let dir = dir.canonicalize().map_err(failed("find", dir))?;
+    let mut gone = 0;
+    let mut points = Vec::new();
+    for _ in 0..ROUNDS {
+        let table = std::fs::read(TABLE).map_err(failed("read", Path::new(TABLE)))?;
+        points = below(&table, &dir);
+        if points.is_empty() {
+            return Ok(gone);
+        }
+        // The newest first: what is mounted on another mount comes after it in the table.
+        for point in points.iter().rev() {
+            let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+            match rustix::mount::unmount(point.as_path(), flags) {
+                Ok(()) => gone += 1,
+                // It went with the one it was on, or with its directory.
+                Err(Errno::INVAL | Errno::NOENT) => {}
+                Err(errno) => return Err(io("unmount", point)(errno)),
+            }
+        }
+    }
+    Err(MountError::Remaining { dir, left: points.len() })
+}
+
+/// The mount points of a table (`proc_pid_mountinfo(5)`) below `dir`, in its order.
+fn below(table: &[u8], dir: &Path) -> Vec<PathBuf> {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescape)
+        .filter(|point| point.starts_with(dir) && point != dir)
+        .collect()
+}
+
+/// Undoes the octal escapes of space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((byte, more)) = rest.split_first() {
+        let code = more.get(..3).filter(|digits| {
+            *byte == b'\\' && digits.iter().all(|digit| matches!(digit, b'0'..=b'7'))
+        });
+        match code {
+            Some(digits) => {
+                let value = digits.iter().fold(0_u32, |n, d| n * 8 + u32::from(d - b'0'));
+                // Three octal digits of a byte, as the kernel writes them.
+                out.push(value as u8);
+                rest = &more[3..];
+            }
+            None => {
+                out.push(*byte);
+                rest = more;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
