@@ -32,15 +32,9 @@ pub struct Keg {
 
 struct Inner {
     home: PathBuf,
-    store: Store,
+    store: Box<dyn Master>,
     /// A Keg in memory has its directory only as long as it lives.
     _temporary: Option<tempfile::TempDir>,
-}
-
-enum Store {
-    /// The file store, which `fsck` looks into.
-    File(FileStore),
-    Other(Box<dyn Master>),
 }
 
 impl Keg {
@@ -80,20 +74,20 @@ impl Keg {
         }
         let bell = home.path().join("HEAD");
         std::fs::write(&bell, [0; 8]).expect("a new directory is writable");
-        let store = Store::Other(Box::new(MemoryStore::new(bell)));
+        let store = Box::new(MemoryStore::new(bell));
         let inner = Inner { home: home.path().to_owned(), store, _temporary: Some(home) };
         Self { inner: Arc::new(inner) }
     }
 
     /// A Keg on any store; `home` holds streams and per-process state.
     pub fn with_store(home: &Path, store: Box<dyn Master>) -> Self {
-        let inner = Inner { home: home.to_owned(), store: Store::Other(store), _temporary: None };
+        let inner = Inner { home: home.to_owned(), store, _temporary: None };
         Self { inner: Arc::new(inner) }
     }
 
     fn on_files(store: FileStore) -> Self {
         let home = store.home().to_owned();
-        Self { inner: Arc::new(Inner { home, store: Store::File(store), _temporary: None }) }
+        Self { inner: Arc::new(Inner { home, store: Box::new(store), _temporary: None }) }
     }
 
     /// The Keg's directory: `objects/`, `log/`, `streams/`, `tmp/`, `run/`, `img/`.
@@ -112,17 +106,7 @@ impl Keg {
     }
 
     pub(crate) fn master(&self) -> &dyn Master {
-        match &self.inner.store {
-            Store::File(store) => store,
-            Store::Other(store) => store.as_ref(),
-        }
-    }
-
-    pub(crate) fn file_store(&self) -> Option<&FileStore> {
-        match &self.inner.store {
-            Store::File(store) => Some(store),
-            Store::Other(_) => None,
-        }
+        self.inner.store.as_ref()
     }
 
     /// The open logs.

@@ -90,14 +90,14 @@ pub enum NamesError {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A name is not what was expected; nothing has changed.
-    #[error("{path} has changed meanwhile: expected {expected}, found {}", describe(.found.as_ref()))]
+    #[error("{path} has changed meanwhile: expected {expected}, found {}", describe(.found.as_deref()))]
     Conflict {
         /// Which.
         path: NamePath,
         /// What should have been there.
         expected: Expected,
         /// What is.
-        found: Option<Entry>,
+        found: Option<Box<Entry>>,
     },
     /// A name below something that has no names.
     #[error("{path} cannot be set: {at} is a {found}, not a directory")]

@@ -3,12 +3,13 @@
 //! [`FileStore`] keeps them in a directory (`docs/store.md`), [`MemoryStore`] in memory. Both pass
 //! the conformance suite in [`crate::testing`].
 
+mod audit;
 pub(crate) mod durable;
 mod error;
 mod faulty;
 mod file;
 mod format;
-pub(crate) mod log;
+mod log;
 mod memory;
 mod pending;
 mod verify;
@@ -23,6 +24,7 @@ use crate::{
     object::{Commit, Entry, Kind, Tree, Value},
 };
 
+pub use audit::Audited;
 pub use error::StoreError;
 pub(crate) use error::io;
 pub use faulty::{Fault, FaultyStore};
@@ -265,6 +267,12 @@ pub trait Master: Objects {
     /// # Errors
     /// What `plan` answers, or the disk's; then the root has not moved for any reader.
     fn advance(&self, plan: &mut Plan<'_>) -> Result<Root, crate::names::CommitError>;
+
+    /// Reads everything there is and tells what it meets.
+    ///
+    /// # Errors
+    /// The disk's, where it keeps from going on; damage is not an error but told.
+    fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError>;
 
     /// The file that is written to whenever the root has moved (for inotify).
     fn bell(&self) -> &std::path::Path;

@@ -1,5 +1,7 @@
 //! The namespace on files: commits, conflicts, histories, watches, streams.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{io::Write, time::Duration};
 
 use keg::{CommitError, Expected, Keg, NamePath, Txn, object::Entry, stream::Piece};

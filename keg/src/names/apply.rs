@@ -92,7 +92,11 @@ fn check(
         Expected::Absent => found.is_none(),
         Expected::Kid(kid) => found.as_ref().and_then(Entry::kid) == Some(kid),
     };
-    if holds { Ok(()) } else { Err(CommitError::Conflict { path: path.clone(), expected, found }) }
+    if holds {
+        return Ok(());
+    }
+    let found = found.map(Box::new);
+    Err(CommitError::Conflict { path: path.clone(), expected, found })
 }
 
 /// A name must stand for something that is here, and is what the entry says.

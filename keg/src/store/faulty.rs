@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{BlobRead, Master, Object, Objects, Plan, Root, StoreError, error::io};
+use super::{Audited, BlobRead, Master, Object, Objects, Plan, Root, StoreError, error::io};
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
 
 /// What goes wrong.
@@ -167,7 +167,23 @@ impl<S: Master> Master for FaultyStore<S> {
         self.inner.advance(&mut |_, root| plan(self, root))
     }
 
+    fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
+        self.inner.audit(&mut |audited| match audited {
+            Audited::Object { kid, kind, bytes, damage } => {
+                let met = self.read(&kid);
+                let struck = !matches!(met, Ok(false));
+                let damage = if struck { Some(damaged_by(self.fault)) } else { damage };
+                visit(Audited::Object { kid, kind, bytes, damage });
+            }
+            other => visit(other),
+        })
+    }
+
     fn bell(&self) -> &Path {
         self.inner.bell()
     }
+}
+
+fn damaged_by(fault: Fault) -> String {
+    format!("it meets the fault {fault:?}")
 }

@@ -17,14 +17,15 @@ use std::{
 };
 
 use super::{
-    Advance, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects, Plan,
-    Root, StoreError,
+    Advance, Audited, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects,
+    Plan, Root, StoreError,
+    audit::audit_files,
     durable::Flock,
     format::{self, Access},
     io,
     log::{Log, NewObject, Place},
     memory::{check_canonical, genesis},
-    pending::{HOLD, Pending, object_path},
+    pending::{HOLD, Pending, object_path, write_file},
     verify::VerifyingFile,
 };
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
@@ -74,10 +75,6 @@ impl FileStore {
     /// The directory.
     pub fn home(&self) -> &Path {
         &self.home
-    }
-
-    pub(crate) fn log(&self) -> &Log {
-        &self.log
     }
 
     fn make(home: &Path, or_open: bool) -> Result<Self, StoreError> {
@@ -284,7 +281,10 @@ impl Objects for FileStore {
                 return Ok((kid, size));
             }
         }
-        let (kid, size) = self.pending().write(&self.home, &start, from)?;
+        // Not under the lock: whoever is read from may look into this store.
+        let path = self.pending().new_path(&self.home)?;
+        let (kid, size) = write_file(&path, &start, from)?;
+        self.pending().add(kid, path, size);
         if !held && fs::metadata(object_path(&self.home, &kid)).is_ok_and(|meta| meta.len() == size)
         {
             self.pending().drop_file(&kid);
@@ -347,6 +347,11 @@ impl Master for FileStore {
         };
         self.log.sync_to(end)?;
         Ok(root)
+    }
+
+    fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
+        self.log.audit(visit)?;
+        audit_files(&self.home, visit)
     }
 
     fn bell(&self) -> &Path {

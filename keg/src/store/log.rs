@@ -10,13 +10,15 @@
 //! log/synclock      who syncs; the others wait and find their records synced
 //! ```
 
+mod append;
+mod audit;
 mod index;
 mod record;
 mod segment;
+mod tail;
 
 use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -27,22 +29,18 @@ use std::{
 
 use super::{
     Root, StoreError,
-    durable::{Flock, lock_file, replace_file},
+    durable::{lock_file, replace_file},
     io,
 };
-use crate::{
-    Kid,
-    kid::KidPrefix,
-    object::{Kind, MAX_OBJECT},
-};
+use crate::{Kid, kid::KidPrefix};
 
-pub(crate) use index::{SealedIndex, write_index};
-pub(crate) use record::{OVERHEAD, Record, RecordKind};
-pub(crate) use segment::{MAGIC, Met, Place, Position, Trust, scan, segment_path};
-use segment::{ROLL_AT, newest_segment};
+pub(crate) use append::NewObject;
+use index::SealedIndex;
+use record::{OVERHEAD, Record, RecordKind};
+pub(crate) use segment::Place;
+use segment::{MAGIC, Position, Trust, newest_segment, segment_path};
+use tail::{State, Tail};
 
-/// Most bytes one append may have: a commit with very many or very large changed trees.
-const MAX_APPEND: usize = 1 << 30;
 /// How many sealed segments are kept open for reading.
 const OPEN_SEGMENTS: usize = 8;
 
@@ -60,42 +58,11 @@ pub(crate) struct Log {
     failed: AtomicBool,
 }
 
-struct State {
-    sealed: Vec<SealedIndex>,
-    tail: Tail,
-    /// Recently read sealed segments.
-    open: Vec<(u32, Arc<File>)>,
-}
-
-struct Tail {
-    number: u32,
-    file: Arc<File>,
-    /// Up to where it is indexed.
-    end: u32,
-    objects: HashMap<Kid, Place>,
-    /// Roots and the offsets at which their records end; the first is the segment's base.
-    roots: Vec<(Root, u32)>,
-}
-
 /// What `log/HEAD` says: durable up to here, with this many versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) position: Position,
     pub(crate) seq: u64,
-}
-
-/// The right to append: nobody else in any process does meanwhile.
-pub(crate) struct Appender<'a> {
-    log: &'a Log,
-    _process: MutexGuard<'a, ()>,
-    _machine: Flock<'a>,
-}
-
-/// An object on its way into the log.
-pub(crate) struct NewObject<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) kid: Kid,
-    pub(crate) bytes: &'a [u8],
 }
 
 impl Log {
@@ -149,10 +116,6 @@ impl Log {
     /// The file that is written to when the log has grown durably.
     pub(crate) fn head_path(&self) -> &Path {
         &self.head_path
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// What `log/HEAD` says; zeros if it was lost.
@@ -238,43 +201,6 @@ impl Log {
         found.extend(tail.take(limit));
     }
 
-    /// Waits for the right to append, and follows the log to its very end.
-    pub(crate) fn appender(&self) -> Result<Appender<'_>, StoreError> {
-        self.check_failed()?;
-        let process = lock(&self.appending);
-        let machine = Flock::exclusive(&self.lock)?;
-        let appender = Appender { log: self, _process: process, _machine: machine };
-        appender.catch_up()?;
-        Ok(appender)
-    }
-
-    /// Makes the log durable up to `wanted`, and everything appended meanwhile by others.
-    pub(crate) fn sync_to(&self, wanted: Position) -> Result<(), StoreError> {
-        self.check_failed()?;
-        if self.head()?.position >= wanted {
-            return Ok(());
-        }
-        let _process = lock(&self.syncing);
-        let _machine = Flock::exclusive(&self.sync_lock)?;
-        if self.head()?.position >= wanted {
-            return Ok(());
-        }
-        let (file, head) = {
-            let appender = self.appender()?;
-            let seq = appender.latest().seq;
-            let state = self.state();
-            (state.tail.file.clone(), Head { position: state.end(), seq })
-        };
-        if let Err(error) = file.sync_data() {
-            // The kernel may have dropped the pages: a second sync would lie.
-            self.failed.store(true, Ordering::Relaxed);
-            return Err(io("syncing the Keg's log")(error));
-        }
-        let mut bytes = head.position.to_u64().to_le_bytes().to_vec();
-        bytes.extend_from_slice(&head.seq.to_le_bytes());
-        self.head.write_all_at(&bytes, 0).map_err(io("writing the Keg's log/HEAD"))
-    }
-
     /// Up to where this process knows the log, durable or not.
     pub(crate) fn known_end(&self) -> Position {
         self.state().end()
@@ -285,12 +211,11 @@ impl Log {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// Runs over the sealed segments' indexes.
-    pub(crate) fn for_each_sealed(&self, visit: &mut dyn FnMut(&SealedIndex)) {
-        self.state().sealed.iter().for_each(visit);
+    fn with_index(&self, segment: u32, visit: &mut dyn FnMut(&SealedIndex)) {
+        self.state().sealed.iter().filter(|sealed| sealed.segment == segment).for_each(visit);
     }
 
-    pub(crate) fn segment_file(&self, number: u32) -> Result<Arc<File>, StoreError> {
+    fn segment_file(&self, number: u32) -> Result<Arc<File>, StoreError> {
         let mut state = self.state();
         if number == state.tail.number {
             return Ok(state.tail.file.clone());
@@ -314,6 +239,11 @@ impl Log {
         let size = self.state().tail.size()?;
         if head == (Position { segment: newest, offset: size }) {
             return self.follow(&mut self.state(), head);
+        }
+        if head > (Position { segment: newest, offset: size }) {
+            let what = "the log ends before what log/HEAD says; if the log was not cut off but HEAD \
+                        damaged, remove HEAD: it is made again";
+            return Err(StoreError::Log { place: head.to_string(), what: what.to_owned() });
         }
         let end = {
             let _appender = self.appender()?;
@@ -351,144 +281,4 @@ impl Log {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl State {
-    fn end(&self) -> Position {
-        Position { segment: self.tail.number, offset: self.tail.end }
-    }
-
-    fn find(&self, kid: &Kid) -> Option<Place> {
-        let tail = self.tail.objects.get(kid).copied();
-        tail.or_else(|| self.sealed.iter().rev().find_map(|sealed| sealed.find(kid)))
-    }
-}
-
-impl Tail {
-    fn open(dir: &Path, number: u32) -> Result<Self, StoreError> {
-        let path = segment_path(dir, number);
-        let what = format!("opening {}", path.display());
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io(&what))?;
-        let mut magic = [0; MAGIC.len()];
-        file.read_exact_at(&mut magic, 0).map_err(io(&what))?;
-        if magic != *MAGIC {
-            let place = format!("segment {number}");
-            return Err(StoreError::Log { place, what: "it does not start as one".to_owned() });
-        }
-        let mut tail = Self {
-            number,
-            file: Arc::new(file),
-            end: MAGIC.len() as u32,
-            objects: HashMap::new(),
-            roots: Vec::new(),
-        };
-        // The base record was there, synced, before the segment had a name.
-        tail.index(MAGIC.len() as u32 + OVERHEAD as u32 + 8, Trust::Whole)?;
-        Ok(tail)
-    }
-
-    fn size(&self) -> Result<u32, StoreError> {
-        let size = self.file.metadata().map_err(io("reading the log"))?.len();
-        Ok(u32::try_from(size).unwrap_or(u32::MAX))
-    }
-
-    fn index(&mut self, to: u32, trust: Trust) -> Result<(), StoreError> {
-        if to <= self.end {
-            return Ok(());
-        }
-        let from = Position { segment: self.number, offset: self.end };
-        let (objects, roots) = (&mut self.objects, &mut self.roots);
-        self.end = scan(&self.file, from, to, trust, &mut |met| match met {
-            Met::Object(kid, place) => {
-                objects.entry(kid).or_insert(place);
-            }
-            Met::Root(root, end) => {
-                if roots.last().is_none_or(|(last, _)| last.seq < root.seq) {
-                    roots.push((root, end));
-                }
-            }
-            Met::Damage(_) => {}
-        })?;
-        Ok(())
-    }
-}
-
-impl Appender<'_> {
-    /// The newest version, durable or not.
-    pub(crate) fn latest(&self) -> Root {
-        let state = self.log.state();
-        let last = state.tail.roots.last().map(|(root, _)| *root);
-        last.unwrap_or(Root { seq: 0, commit: Kid::from_bytes([0; 32]) })
-    }
-
-    /// Appends the objects that are not there yet, and the root; returns where they end.
-    pub(crate) fn append(
-        &self,
-        objects: &[NewObject<'_>],
-        root: Option<Root>,
-    ) -> Result<Position, StoreError> {
-        if self.log.state().tail.end as u64 >= ROLL_AT {
-            self.roll()?;
-        }
-        let mut state = self.log.state();
-        let mut bytes = Vec::new();
-        for new in objects {
-            if state.find(&new.kid).is_none() {
-                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
-            }
-        }
-        if let Some(root) = root {
-            record::push(&mut bytes, RecordKind::Root, &root.commit, &root.seq.to_le_bytes());
-        }
-        if bytes.len() > MAX_APPEND || objects.iter().any(|new| new.bytes.len() > MAX_OBJECT) {
-            let limit = MAX_APPEND as u64;
-            return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });
-        }
-        if bytes.is_empty() {
-            return Ok(state.end());
-        }
-        let (end, file) = (state.tail.end, state.tail.file.clone());
-        if let Err(error) = file.write_all_at(&bytes, u64::from(end)) {
-            // Cut what was written of it; if that fails, the next writer does.
-            let _ = file.set_len(u64::from(end));
-            return Err(io("appending to the Keg's log")(error));
-        }
-        state.tail.index(end + bytes.len() as u32, Trust::Whole)?;
-        Ok(state.end())
-    }
-
-    /// Follows the log to its end; cuts off what a dying process left unfinished there.
-    fn catch_up(&self) -> Result<(), StoreError> {
-        let head = self.log.head()?.position;
-        let mut state = self.log.state();
-        self.log.follow(&mut state, head)?;
-        while segment_path(&self.log.dir, state.tail.number + 1).exists() {
-            self.log.next_segment(&mut state)?;
-        }
-        let size = state.tail.size()?;
-        if size > state.tail.end {
-            state.tail.index(size, Trust::MayBeTorn)?;
-            if state.tail.end < size {
-                let cut = state.tail.file.set_len(u64::from(state.tail.end));
-                cut.map_err(io("cutting an unfinished record off the Keg's log"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Seals the tail and begins a new segment with the current root.
-    fn roll(&self) -> Result<(), StoreError> {
-        let latest = self.latest();
-        let mut state = self.log.state();
-        let number = state.tail.number;
-        if let Err(error) = state.tail.file.sync_data() {
-            self.log.fail();
-            return Err(io("syncing a full segment of the Keg's log")(error));
-        }
-        write_index(&self.log.dir, number)?;
-        let mut bytes = MAGIC.to_vec();
-        record::push(&mut bytes, RecordKind::Base, &latest.commit, &latest.seq.to_le_bytes());
-        replace_file(&segment_path(&self.log.dir, number + 1), &bytes)?;
-        self.log.next_segment(&mut state)
-    }
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Advance, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects, Plan,
-    Root, StoreError, io,
+    Advance, Audited, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects,
+    Plan, Root, StoreError, io,
 };
 use crate::{
     Kid,
@@ -168,6 +168,15 @@ impl Master for MemoryStore {
         // Only a wake-up: whoever misses it sees the root with the next one.
         let _ = std::fs::write(&self.bell, root.seq.to_le_bytes());
         Ok(root)
+    }
+
+    fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
+        for (kid, Object { kind, bytes }) in lock(&self.objects).iter() {
+            let wrong = kind.kid_of(bytes) != *kid;
+            let damage = wrong.then(|| "its bytes hash to another KID".to_owned());
+            visit(Audited::Object { kid: *kid, kind: *kind, bytes: bytes.len() as u64, damage });
+        }
+        Ok(())
     }
 
     fn bell(&self) -> &Path {

@@ -83,30 +83,21 @@ impl Pending {
         }
     }
 
-    /// Writes `start` and the rest of `from` to a file of its own; returns its KID and size.
-    pub(super) fn write(
-        &mut self,
-        home: &Path,
-        start: &[u8],
-        from: &mut dyn Read,
-    ) -> Result<(Kid, u64), StoreError> {
+    /// A path in this process's own directory.
+    pub(super) fn new_path(&mut self, home: &Path) -> Result<PathBuf, StoreError> {
         let dir = match &self.dir {
-            Some(dir) => dir.path.clone(),
-            None => self.dir.insert(OwnDir::create(&home.join("tmp"))?).path.clone(),
+            Some(dir) => &dir.path,
+            None => &self.dir.insert(OwnDir::create(&home.join("tmp"))?).path,
         };
         let path = dir.join(self.next.to_string());
         self.next += 1;
-        match write_file(&path, start, from) {
-            Ok((kid, size)) => {
-                if let Some(twice) = self.files.insert(kid, Waiting { path, size }) {
-                    remove(&twice.path);
-                }
-                Ok((kid, size))
-            }
-            Err(error) => {
-                remove(&path);
-                Err(error)
-            }
+        Ok(path)
+    }
+
+    /// Takes a file that was written there.
+    pub(super) fn add(&mut self, kid: Kid, path: PathBuf, size: u64) {
+        if let Some(twice) = self.files.insert(kid, Waiting { path, size }) {
+            remove(&twice.path);
         }
     }
 
@@ -162,7 +153,17 @@ fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn write_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
+/// Writes `start` and the rest of `from` to a new file; returns its KID and size in bytes. A file
+/// that could not be written whole is removed.
+pub(super) fn write_file(
+    path: &Path,
+    start: &[u8],
+    from: &mut dyn Read,
+) -> Result<(Kid, u64), StoreError> {
+    fill_file(path, start, from).inspect_err(|_| remove(path))
+}
+
+fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
     let what = || format!("writing {}", path.display());
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
     let mut file = opened.map_err(io(what()))?;

@@ -91,8 +91,8 @@ pub(crate) fn newest_segment(dir: &Path) -> Result<Option<u32>, StoreError> {
     Ok(newest)
 }
 
-/// Walks the records of a segment from `from` up to at most `to`, and returns where the last one
-/// ends. Checksums of objects are looked at only where a record may be torn: whoever reads an
+/// Walks the records of a segment that start at `from` or later and before `to`, and returns where
+/// the last one ends. Checksums of objects are looked at only where a record may be torn: whoever reads an
 /// object checks it against its KID. Those of roots always are.
 pub(crate) fn scan(
     file: &File,
@@ -109,17 +109,18 @@ pub(crate) fn scan(
     // SAFETY: segments only ever grow below the end that the head or the append lock vouches for;
     // a cut happens above it, under the lock, and by the process that scans.
     let map = unsafe { Mmap::map(file) }.map_err(io(what()))?;
-    let bytes = &map[..to.min(u32::try_from(size).unwrap_or(u32::MAX)) as usize];
+    let to = to.min(u32::try_from(size).unwrap_or(u32::MAX)) as usize;
     let mut at = from.offset as usize;
-    while at < bytes.len() {
-        match record_at(bytes, at, trust) {
+    // A record that begins before `to` belongs to it, also where `to` is not the end of one.
+    while at < to {
+        match record_at(&map, at, trust) {
             Some(record) => {
                 meet(&record, Position { segment: from.segment, offset: at as u32 }, met);
                 at += record.size();
             }
             None if trust == Trust::MayBeTorn => break,
             None => {
-                let next = next_whole(bytes, at + 1);
+                let next = next_whole(&map, at + 1).unwrap_or(to);
                 met(Met::Damage(at as u32..next as u32));
                 at = next;
             }
@@ -147,8 +148,8 @@ fn meet(record: &Record<'_>, at: Position, met: &mut dyn FnMut(Met)) {
     }
 }
 
-/// Where the next whole record starts; the end if there is none.
-fn next_whole(bytes: &[u8], from: usize) -> usize {
+/// Where the next whole record starts.
+fn next_whole(bytes: &[u8], from: usize) -> Option<usize> {
     let whole = |at: &usize| Record::parse(&bytes[*at..]).is_some_and(|record| record.is_whole());
-    (from..bytes.len()).find(whole).unwrap_or(bytes.len())
+    (from..bytes.len()).find(whole)
 }

@@ -1,0 +1,279 @@
+//! Checking a whole Keg: every byte against its KID, every name against what it names.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Keg, Kid,
+    object::{Kind, Value},
+    store::{Audited, Objects, StoreError},
+};
+
+/// Most paths named for one damaged object.
+const MAX_PATHS: usize = 20;
+/// Most damaged objects listed one by one; the rest are counted.
+const MAX_DAMAGED: usize = 10_000;
+/// Progress is told once for this many objects.
+const PROGRESS_EVERY: u64 = 256;
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Objects read so far.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Versions whose names have been followed so far.
+    pub versions: u64,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Damage {
+    /// Which object, if it is one.
+    pub kid: Option<Kid>,
+    /// Which file of the Keg, if it is not an object.
+    pub place: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// Names that stand for the object or need it, in the newest version that has them: a path,
+    /// with `@K-…` where the current version has it no more. At most 20.
+    pub paths: Vec<String>,
+}
+
+/// What a check found.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Objects read.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Versions whose names were followed.
+    pub versions: u64,
+    /// Objects that no version needs. Not an error.
+    pub unreferenced: u64,
+    /// What is wrong; empty: the Keg is sound.
+    pub damaged: Vec<Damage>,
+    /// Damage beyond what is listed.
+    pub more: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.damaged.is_empty()
+    }
+}
+
+/// Checks everything a Keg holds. Others may go on using it meanwhile; what they add after the
+/// start is not looked at.
+///
+/// # Errors
+/// The Keg cannot be read at all; damage is not an error but in the report.
+pub fn fsck(keg: &Keg, progress: &mut dyn FnMut(Progress)) -> Result<Report, StoreError> {
+    let started = Instant::now();
+    let newest = keg.master().latest().ok();
+    let mut check = Check::new(keg, progress);
+    keg.master().audit(&mut |audited| check.audited(audited))?;
+    if let Some(newest) = newest {
+        for seq in (0..=newest.seq).rev() {
+            check.version(seq, seq == newest.seq)?;
+        }
+    } else {
+        check.damage_at("log/HEAD", "the newest version cannot be found");
+    }
+    (check.progress)(check.told);
+    Ok(check.report(started))
+}
+
+struct Check<'a> {
+    keg: &'a Keg,
+    told: Progress,
+    progress: &'a mut dyn FnMut(Progress),
+    /// What was read and is sound.
+    sound: HashMap<Kid, (Kind, u64)>,
+    /// What was read and is not, or is needed and was not there.
+    bad: BTreeMap<Kid, Bad>,
+    other: Vec<Damage>,
+    /// What has been followed.
+    seen: HashSet<Kid>,
+}
+
+/// What is wrong with an object, and the names for it in the newest version that has any.
+struct Bad {
+    what: String,
+    paths: Vec<String>,
+    seq: u64,
+}
+
+impl Bad {
+    fn new(what: String) -> Self {
+        Self { what, paths: Vec::new(), seq: 0 }
+    }
+}
+
+/// An object that is needed, and by which name.
+struct Needed {
+    kid: Kid,
+    kind: Kind,
+    /// As an entry says; `None`: nothing says.
+    size: Option<u64>,
+    path: String,
+}
+
+impl<'a> Check<'a> {
+    fn new(keg: &'a Keg, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Self {
+            keg,
+            told: Progress::default(),
+            progress,
+            sound: HashMap::new(),
+            bad: BTreeMap::new(),
+            other: Vec::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn audited(&mut self, audited: Audited) {
+        match audited {
+            Audited::Object { kid, kind, bytes, damage } => {
+                match damage {
+                    None => {
+                        self.sound.insert(kid, (kind, bytes));
+                    }
+                    Some(what) => {
+                        self.bad.insert(kid, Bad::new(what));
+                    }
+                }
+                self.told.objects += 1;
+                self.told.bytes += bytes;
+                if self.told.objects.is_multiple_of(PROGRESS_EVERY) {
+                    (self.progress)(self.told);
+                }
+            }
+            Audited::Damage { place, what } => self.damage_at(&place, &what),
+        }
+    }
+
+    fn damage_at(&mut self, place: &str, what: &str) {
+        self.other.push(Damage {
+            kid: None,
+            place: Some(place.to_owned()),
+            what: what.to_owned(),
+            paths: Vec::new(),
+        });
+    }
+
+    /// Follows all names of a version that no newer one has led to.
+    fn version(&mut self, seq: u64, current: bool) -> Result<(), StoreError> {
+        self.told.versions += 1;
+        let Some(root) = self.keg.master().root(seq)? else {
+            self.damage_at("log", &format!("version {seq} is not there"));
+            return Ok(());
+        };
+        let suffix = if current { String::new() } else { format!("@{}", root.commit) };
+        let start =
+            Needed { kid: root.commit, kind: Kind::Commit, size: None, path: format!("/{suffix}") };
+        let mut left = vec![start];
+        while let Some(needed) = left.pop() {
+            if self.is_sound(&needed, seq) && self.seen.insert(needed.kid) {
+                self.follow(&needed, &suffix, &mut left)?;
+            }
+        }
+        (self.progress)(self.told);
+        Ok(())
+    }
+
+    /// Whether it was read and is what its name says; notes the path if not.
+    fn is_sound(&mut self, needed: &Needed, seq: u64) -> bool {
+        let wrong = match self.sound.get(&needed.kid) {
+            Some((kind, size)) if *kind == needed.kind => match needed.size {
+                Some(stated) if stated != *size => {
+                    Some(format!("it has {size} bytes, but a name says {stated}"))
+                }
+                _ => None,
+            },
+            Some((kind, _)) => Some(format!("it is a {kind}, but a name says {}", needed.kind)),
+            None => Some("it is not in this Keg".to_owned()),
+        };
+        let Some(what) = wrong else { return true };
+        let bad = self.bad.entry(needed.kid).or_insert_with(|| Bad::new(what));
+        if bad.paths.is_empty() {
+            bad.seq = seq;
+        }
+        if bad.seq == seq && bad.paths.len() < MAX_PATHS && !bad.paths.contains(&needed.path) {
+            bad.paths.push(needed.path.clone());
+        }
+        false
+    }
+
+    fn follow(
+        &mut self,
+        needed: &Needed,
+        suffix: &str,
+        left: &mut Vec<Needed>,
+    ) -> Result<(), StoreError> {
+        let objects: &dyn Objects = self.keg.objects();
+        let path = needed.path.strip_suffix(suffix).unwrap_or(&needed.path);
+        let named = |path: String| format!("{path}{suffix}");
+        match needed.kind {
+            Kind::Blob => {}
+            Kind::Commit => {
+                let commit = objects.commit(&needed.kid)?;
+                // The versions before are followed by themselves; those of other commits here.
+                let parents = if path == "/" { Vec::new() } else { commit.parents };
+                left.extend(parents.into_iter().map(|kid| Needed {
+                    kid,
+                    kind: Kind::Commit,
+                    size: None,
+                    path: named(format!("{path}^")),
+                }));
+                let path = named(path.to_owned());
+                left.push(Needed { kid: commit.tree, kind: Kind::Tree, size: None, path });
+            }
+            Kind::Tree => {
+                let above = path.trim_end_matches('/');
+                for (name, entry) in objects.tree(&needed.kid)?.entries {
+                    let (kid, kind, size) = match entry.value {
+                        Value::File { kid, size } => (kid, Kind::Blob, Some(size)),
+                        Value::Tree { kid, .. } => (kid, Kind::Tree, None),
+                        Value::Commit { kid } => (kid, Kind::Commit, None),
+                        _ => continue,
+                    };
+                    let path = named(format!("{above}/{}", name.to_string_lossy()));
+                    left.push(Needed { kid, kind, size, path });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(self, started: Instant) -> Report {
+        let seen = |kid: &&Kid| !self.seen.contains(*kid);
+        let unreferenced = self.sound.keys().filter(seen).count() as u64;
+        let bad = self.bad.into_iter().map(|(kid, Bad { what, paths, .. })| Damage {
+            kid: Some(kid),
+            place: None,
+            what,
+            paths,
+        });
+        let mut damaged: Vec<Damage> = self.other.into_iter().chain(bad).collect();
+        let more = damaged.len().saturating_sub(MAX_DAMAGED) as u64;
+        damaged.truncate(MAX_DAMAGED);
+        Report {
+            objects: self.told.objects,
+            bytes: self.told.bytes,
+            versions: self.told.versions,
+            unreferenced,
+            damaged,
+            more,
+            seconds: started.elapsed().as_secs_f64(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Writing to the log: appending under one lock, syncing for everybody under another.
+
+use std::{
+    os::unix::fs::FileExt,
+    sync::{MutexGuard, atomic::Ordering},
+};
+
+use super::{
+    Head, Log,
+    index::write_index,
+    lock,
+    record::{self, RecordKind},
+    segment::{MAGIC, Position, ROLL_AT, Trust, segment_path},
+};
+use crate::{
+    Kid,
+    object::{Kind, MAX_OBJECT},
+    store::{
+        Root, StoreError,
+        durable::{Flock, replace_file},
+        io,
+    },
+};
+
+/// Most bytes one append may have: a commit with very many or very large changed trees.
+const MAX_APPEND: usize = 1 << 30;
+
+/// The right to append: nobody else in any process does meanwhile.
+pub(crate) struct Appender<'a> {
+    log: &'a Log,
+    _process: MutexGuard<'a, ()>,
+    _machine: Flock<'a>,
+}
+
+/// An object on its way into the log.
+pub(crate) struct NewObject<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) kid: Kid,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Log {
+    /// Waits for the right to append, and follows the log to its very end.
+    pub(crate) fn appender(&self) -> Result<Appender<'_>, StoreError> {
+        self.check_failed()?;
+        let process = lock(&self.appending);
+        let machine = Flock::exclusive(&self.lock)?;
+        let appender = Appender { log: self, _process: process, _machine: machine };
+        appender.catch_up()?;
+        Ok(appender)
+    }
+
+    /// Makes the log durable up to `wanted`, and everything appended meanwhile by others.
+    pub(crate) fn sync_to(&self, wanted: Position) -> Result<(), StoreError> {
+        self.check_failed()?;
+        if self.head()?.position >= wanted {
+            return Ok(());
+        }
+        let _process = lock(&self.syncing);
+        let _machine = Flock::exclusive(&self.sync_lock)?;
+        if self.head()?.position >= wanted {
+            return Ok(());
+        }
+        let (file, head) = {
+            let appender = self.appender()?;
+            let seq = appender.latest().seq;
+            let state = self.state();
+            (state.tail.file.clone(), Head { position: state.end(), seq })
+        };
+        if let Err(error) = file.sync_data() {
+            // The kernel may have dropped the pages: a second sync would lie.
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(io("syncing the Keg's log")(error));
+        }
+        let mut bytes = head.position.to_u64().to_le_bytes().to_vec();
+        bytes.extend_from_slice(&head.seq.to_le_bytes());
+        self.head.write_all_at(&bytes, 0).map_err(io("writing the Keg's log/HEAD"))
+    }
+}
+
+impl Appender<'_> {
+    /// The newest version, durable or not.
+    pub(crate) fn latest(&self) -> Root {
+        let state = self.log.state();
+        let last = state.tail.roots.last().map(|(root, _)| *root);
+        last.unwrap_or(Root { seq: 0, commit: Kid::from_bytes([0; 32]) })
+    }
+
+    /// Appends the objects that are not there yet, and the root; returns where they end.
+    pub(crate) fn append(
+        &self,
+        objects: &[NewObject<'_>],
+        root: Option<Root>,
+    ) -> Result<Position, StoreError> {
+        if self.log.state().tail.end as u64 >= ROLL_AT {
+            self.roll()?;
+        }
+        let mut state = self.log.state();
+        let mut bytes = Vec::new();
+        for new in objects {
+            if state.find(&new.kid).is_none() {
+                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+            }
+        }
+        if let Some(root) = root {
+            record::push(&mut bytes, RecordKind::Root, &root.commit, &root.seq.to_le_bytes());
+        }
+        if bytes.len() > MAX_APPEND || objects.iter().any(|new| new.bytes.len() > MAX_OBJECT) {
+            let limit = MAX_APPEND as u64;
+            return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });
+        }
+        if bytes.is_empty() {
+            return Ok(state.end());
+        }
+        let (end, file) = (state.tail.end, state.tail.file.clone());
+        if let Err(error) = file.write_all_at(&bytes, u64::from(end)) {
+            // Cut what was written of it; if that fails, the next writer does.
+            let _ = file.set_len(u64::from(end));
+            return Err(io("appending to the Keg's log")(error));
+        }
+        state.tail.index(end + bytes.len() as u32, Trust::Whole)?;
+        Ok(state.end())
+    }
+
+    /// Follows the log to its end; cuts off what a dying process left unfinished there.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        let head = self.log.head()?.position;
+        let mut state = self.log.state();
+        self.log.follow(&mut state, head)?;
+        while segment_path(&self.log.dir, state.tail.number + 1).exists() {
+            self.log.next_segment(&mut state)?;
+        }
+        let size = state.tail.size()?;
+        if size > state.tail.end {
+            state.tail.index(size, Trust::MayBeTorn)?;
+            if state.tail.end < size {
+                let cut = state.tail.file.set_len(u64::from(state.tail.end));
+                cut.map_err(io("cutting an unfinished record off the Keg's log"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the tail and begins a new segment with the current root.
+    fn roll(&self) -> Result<(), StoreError> {
+        let latest = self.latest();
+        let mut state = self.log.state();
+        let number = state.tail.number;
+        if let Err(error) = state.tail.file.sync_data() {
+            self.log.fail();
+            return Err(io("syncing a full segment of the Keg's log")(error));
+        }
+        write_index(&self.log.dir, number)?;
+        let mut bytes = MAGIC.to_vec();
+        record::push(&mut bytes, RecordKind::Base, &latest.commit, &latest.seq.to_le_bytes());
+        replace_file(&segment_path(&self.log.dir, number + 1), &bytes)?;
+        self.log.next_segment(&mut state)
+    }
+}
