@@ -5,9 +5,11 @@
 //! the network. What is wanted is a document at `/packages/requests/<key>.json` ([`request`]), what
 //! came of it a lock at `/packages/locks/<key>.json`, see `docs/namespace.md`.
 
+pub mod debian;
 pub mod http;
 pub mod progress;
 pub mod request;
+pub mod tree;
 
 pub use progress::{Progress, Report};
 pub use request::{Base, DebianWant, PypiWant, Request};

@@ -168,7 +168,7 @@ fn check_suite(suite: &str) -> Result<(), RequestError> {
 pub fn is_package_name(name: &str) -> bool {
     let good = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
     let start = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    (2..=128).contains(&name.len()) && start && name.bytes().all(good)
+    (1..=128).contains(&name.len()) && start && name.bytes().all(good)
 }
 
 #[cfg(test)]

@@ -1,0 +1,202 @@
+//! Hand-made packages for tests, good and bad, and keys to sign their indexes with.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use sha2::{Digest, Sha256};
+use tar::EntryType;
+
+use super::deb::Promise;
+
+/// An entry of a hand-made archive.
+pub struct TarItem {
+    pub path: Vec<u8>,
+    pub kind: EntryType,
+    pub link: String,
+    pub data: Vec<u8>,
+    pub mode: u32,
+    /// User and group by name.
+    pub owner: (&'static str, &'static str),
+    /// Size in the header, where it is to lie.
+    pub claimed: Option<u64>,
+}
+
+impl TarItem {
+    pub fn new(path: &str, kind: EntryType, link: &str, data: &[u8]) -> Self {
+        let mode = if kind.is_dir() { 0o755 } else { 0o644 };
+        let (link, data) = (link.to_owned(), data.to_vec());
+        let owner = ("root", "root");
+        Self { path: path.into(), kind, link, data, mode, owner, claimed: None }
+    }
+}
+
+pub fn file(path: &str, data: &str) -> TarItem {
+    TarItem::new(path, EntryType::Regular, "", data.as_bytes())
+}
+
+pub fn dir(path: &str) -> TarItem {
+    TarItem::new(path, EntryType::Directory, "", b"")
+}
+
+pub fn symlink(path: &str, target: &str) -> TarItem {
+    TarItem::new(path, EntryType::Symlink, target, b"")
+}
+
+/// A tar archive of `items`, written by hand so that it can be wrong.
+pub fn tar(items: &[TarItem]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for item in items {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(item.kind);
+        header.set_mode(item.mode);
+        header.set_uid(1234);
+        header.set_gid(1234);
+        header.set_username(item.owner.0).expect("short");
+        header.set_groupname(item.owner.1).expect("short");
+        header.set_mtime(1_700_000_000);
+        header.set_size(item.claimed.unwrap_or(item.data.len() as u64));
+        let bytes = header.as_mut_bytes();
+        bytes[..item.path.len()].copy_from_slice(&item.path);
+        bytes[157..157 + item.link.len()].copy_from_slice(item.link.as_bytes());
+        header.set_cksum();
+        out.extend_from_slice(header.as_bytes());
+        out.extend_from_slice(&item.data);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+pub fn xz(data: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(data).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+/// An `ar` archive.
+pub fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = b"!<arch>\n".to_vec();
+    for (name, data) in members {
+        let head =
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, data.len());
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(data);
+        out.resize(out.len().next_multiple_of(2), b'\n');
+    }
+    out
+}
+
+/// A package being made.
+pub struct DebMaker {
+    pub name: String,
+    pub version: String,
+    /// More lines of its control file, each with its line break.
+    pub fields: String,
+    /// More members of `control.tar`.
+    pub control: Vec<TarItem>,
+    pub data: Vec<TarItem>,
+}
+
+impl DebMaker {
+    pub fn new(name: &str, version: &str, data: Vec<TarItem>) -> Self {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        Self { name, version, fields: String::new(), control: Vec::new(), data }
+    }
+
+    /// The control file.
+    pub fn stanza(&self) -> String {
+        format!(
+            "Package: {}\nVersion: {}\nArchitecture: all\nMaintainer: T <t@example.org>\n{}\
+             Description: made by a test\n",
+            self.name, self.version, self.fields
+        )
+    }
+
+    /// The `.deb`.
+    pub fn build(&self) -> Vec<u8> {
+        let mut control = vec![dir("./"), file("./control", &self.stanza())];
+        for item in &self.control {
+            let path = String::from_utf8_lossy(&item.path).into_owned();
+            control.push(TarItem {
+                mode: item.mode,
+                ..TarItem::new(&path, item.kind, &item.link, &item.data)
+            });
+        }
+        ar(&[
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.xz", &xz(&tar(&control))),
+            ("data.tar.xz", &xz(&tar(&self.data))),
+        ])
+    }
+
+    /// What an index would promise of it.
+    pub fn promise(&self) -> Promise {
+        let bytes = self.build();
+        Promise {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            arch: "all".into(),
+            sha256: hex::encode(Sha256::digest(&bytes)),
+            size: bytes.len() as u64,
+            installed_kib: 1,
+        }
+    }
+}
+
+/// An OpenPGP key of its own, made by `gpg`.
+pub struct Signer {
+    home: tempfile::TempDir,
+}
+
+impl Signer {
+    pub fn new() -> Self {
+        let signer = Self { home: tempfile::tempdir().expect("a directory") };
+        let args = ["--quick-gen-key", "test <test@example.org>", "ed25519", "sign", "never"];
+        signer.gpg(&args, b"");
+        let public = signer.gpg(&["--export"], b"");
+        std::fs::write(signer.keyring(), public).expect("written");
+        signer
+    }
+
+    /// The public key, as a binary keyring.
+    pub fn keyring(&self) -> PathBuf {
+        self.home.path().join("public.gpg")
+    }
+
+    /// `text`, clear-signed.
+    pub fn sign(&self, text: &str) -> Vec<u8> {
+        self.gpg(&["--clear-sign"], text.as_bytes())
+    }
+
+    /// Runs gpg; returns what it prints.
+    pub fn gpg(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut child = Command::new("gpg")
+            .args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback"])
+            .args(["--passphrase", ""])
+            .arg("--homedir")
+            .arg(self.home.path())
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("these tests need gpg: apt-get install gnupg");
+        child.stdin.take().expect("piped").write_all(input).expect("written");
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success(), "gpg {args:?}");
+        output.stdout
+    }
+}
+
+impl Drop for Signer {
+    fn drop(&mut self) {
+        // gpg leaves an agent running for its home.
+        let home = self.home.path();
+        let kill =
+            Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).status();
+        drop(kill);
+    }
+}
