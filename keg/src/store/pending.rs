@@ -153,8 +153,8 @@ fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Writes `start` and the rest of `from` to a new file; returns its KID and size in bytes. A file
-/// that could not be written whole is removed.
+/// Writes `start` and the rest of `from` (there is one if `start` has [`HOLD`] bytes) to a new
+/// file; returns its KID and size in bytes. A file that could not be written whole is removed.
 pub(super) fn write_file(
     path: &Path,
     start: &[u8],
@@ -168,10 +168,15 @@ fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
     let mut file = opened.map_err(io(what()))?;
     let mut hasher = blake3::Hasher::new();
-    let (mut size, mut chunk) = (0u64, vec![0; HOLD]);
+    // Made when it is needed: most files are held whole.
+    let (mut size, mut chunk) = (0u64, Vec::new());
     let mut piece = start;
     loop {
         if piece.is_empty() {
+            if start.len() < HOLD {
+                break;
+            }
+            chunk.resize(HOLD, 0);
             match from.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(n) => piece = &chunk[..n],
@@ -184,8 +189,10 @@ fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64
         size += piece.len() as u64;
         piece = &[];
     }
-    // A hole at the end needs the length said.
-    file.set_len(size).map_err(io(what()))?;
+    if file.metadata().map_err(io(what()))?.len() < size {
+        // It ends in a hole.
+        file.set_len(size).map_err(io(what()))?;
+    }
     Ok((Kid::from(hasher.finalize()), size))
 }
 

@@ -10,7 +10,7 @@ use super::{
     index::write_index,
     lock,
     record::{self, RecordKind},
-    segment::{MAGIC, Position, ROLL_AT, Trust, segment_path},
+    segment::{MAGIC, Place, Position, ROLL_AT, Trust, segment_path},
 };
 use crate::{
     Kid,
@@ -96,29 +96,34 @@ impl Appender<'_> {
             self.roll()?;
         }
         let mut state = self.log.state();
+        let (end, segment) = (state.tail.end, state.tail.number);
         let mut bytes = Vec::new();
-        for new in objects {
-            if state.find(&new.kid).is_none() {
-                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+        let mut places = Vec::new();
+        for new in objects.iter().filter(|new| state.find(&new.kid).is_none()) {
+            let at = Position { segment, offset: end + bytes.len() as u32 };
+            places.push((new.kid, Place { at, kind: new.kind, len: new.bytes.len() as u32 }));
+            record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+            if bytes.len() > MAX_APPEND || new.bytes.len() > MAX_OBJECT {
+                let limit = MAX_APPEND as u64;
+                return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });
             }
         }
         if let Some(root) = root {
             record::push(&mut bytes, RecordKind::Root, &root.commit, &root.seq.to_le_bytes());
         }
-        if bytes.len() > MAX_APPEND || objects.iter().any(|new| new.bytes.len() > MAX_OBJECT) {
-            let limit = MAX_APPEND as u64;
-            return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });
-        }
         if bytes.is_empty() {
             return Ok(state.end());
         }
-        let (end, file) = (state.tail.end, state.tail.file.clone());
+        let file = state.tail.file.clone();
         if let Err(error) = file.write_all_at(&bytes, u64::from(end)) {
             // Cut what was written of it; if that fails, the next writer does.
             let _ = file.set_len(u64::from(end));
             return Err(io("appending to the Keg's log")(error));
         }
-        state.tail.index(end + bytes.len() as u32, Trust::Whole)?;
+        state.tail.end = end + bytes.len() as u32;
+        state.tail.objects.extend(places);
+        let end = state.tail.end;
+        state.tail.roots.extend(root.map(|root| (root, end)));
         Ok(state.end())
     }
 
