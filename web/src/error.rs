@@ -1,0 +1,71 @@
+//! Faults: what a person is told, apart from what the log is told.
+
+use std::error::Error as StdError;
+
+use axum::http::StatusCode;
+
+/// A request that cannot be answered as asked.
+#[derive(Debug)]
+pub struct Fault {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// What is wrong, in plain words, for whoever asked.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// More, for programs: fields of the JSON answer.
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Fault {
+    /// A fault with a message.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), hint: None, detail: serde_json::Map::new() }
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// What to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// One more field of the JSON answer.
+    pub fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.detail.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Something failed inside: its causes go to stderr, the asker gets only `doing`.
+    pub fn inside(doing: &str, error: &(dyn StdError + 'static)) -> Self {
+        let mut line = format!("web: {doing}: {error}");
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            line.push_str(": ");
+            line.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        eprintln!("{line}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{doing} failed inside the Keg."))
+            .hint("The log of `keg up` has the cause; `keg fsck` names damaged objects.")
+    }
+
+    /// The JSON answer.
+    pub fn json(&self) -> serde_json::Value {
+        let mut error = self.detail.clone();
+        error.insert("message".to_owned(), self.message.clone().into());
+        if let Some(hint) = &self.hint {
+            error.insert("hint".to_owned(), hint.clone().into());
+        }
+        serde_json::json!({ "error": error })
+    }
+}

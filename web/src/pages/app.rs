@@ -1,0 +1,283 @@
+//! An app: is it up, where, what was deployed, how to push.
+
+use keg::{Kid, NamePath, object::Value};
+use maud::{Markup, html};
+use serde_json::Value as Json;
+
+use super::{
+    Page, index, object,
+    parts::{self, Link, pill, work_tone},
+    process::{Origin, at, chain},
+};
+use crate::{
+    ask::Ask,
+    docs::{Deploy, Process},
+    error::Fault,
+    history,
+    location::{Location, url_of},
+    overview::{self, App},
+    view::{Found, View},
+};
+
+/// Releases and deploys listed.
+const LISTED: usize = 12;
+/// Changes of a deploy's document looked at: each deploy makes two or three.
+const CHANGES: usize = 40;
+
+/// `/apps/<app>`; it may have no directory there.
+pub async fn page(
+    view: &mut View,
+    found: Option<&Found>,
+    location: &Location,
+    name: &str,
+    ask: &Ask,
+) -> Result<Page, Fault> {
+    let machines = overview::machine_names(view).await?;
+    let app = App::read(view, name, &machines).await?.ok_or_else(|| {
+        Fault::not_found(format!("There is no app called {name:?}."))
+            .hint("The first push makes an app; names are 1 to 40 of a-z, 0-9 and -.")
+    })?;
+    let processes = processes_of(view, name).await?;
+    let config = match view.get(&format!("/apps/{name}/config.json")).await? {
+        Some(entry) => view.entry_json(&entry).await?,
+        None => None,
+    };
+    let releases = releases(view, name).await?;
+    let deploys = deploys(view, name).await?;
+    let content = html! {
+        (head(&app))
+        (problems(&app))
+        @if app.release.is_some() { (parts::chain(&links(view, &app, &processes).await?)) }
+        @if app.source.is_none() { (how_to_push(name, &ask.host, true)) }
+        (process_section(&processes))
+        (deploy_section(view, name, &deploys).await?)
+        (release_section(&app, &releases))
+        (config_section(name, config.as_ref()))
+        @if app.source.is_some() { (how_to_push(name, &ask.host, false)) }
+    };
+    let root;
+    let found = match found {
+        Some(found) => found,
+        None => {
+            root = Found { location: location.clone(), ..view.find(&Location::default()).await? };
+            &root
+        }
+    };
+    let prefixes =
+        format!("/apps/{name} /deploys/{name}.json /oci-images/{name} /source/{name} /machines");
+    Ok(Page::new(found, name, content).watching(view.seq, prefixes))
+}
+
+fn head(app: &App) -> Markup {
+    html! {
+        div.head {
+            h1 { (app.name) " " @for (tone, word) in app.status() { (pill(tone, word)) " " } }
+            p.lead {
+                @if let Some(url) = app.url() { b { (parts::outside_link(url)) } }
+                @if let Some((_, commit)) = &app.source {
+                    @if app.url().is_some() { " · " }
+                    (parts::subject(&commit.message)) " · " (parts::author(&commit.author)) " · "
+                    (parts::time_ms(commit.time_ms))
+                }
+            }
+        }
+    }
+}
+
+fn problems(app: &App) -> Markup {
+    let live = app.is_live();
+    html! {
+        @if let Some(deploy) = app.deploy.as_ref().filter(|deploy| deploy.state == "failed") {
+            @let more = html! {
+                p { @if let Some(build) = &deploy.build {
+                        a href=(url_of(&format!("/builds/{build}"))) { "See the build's log" } ". "
+                    }
+                    @if live { "The release before it keeps running." } }
+            };
+            @let problem = deploy.error.clone().unwrap_or_default();
+            (parts::problem("The newest push was not deployed", &problem, &more))
+        }
+        @for (machine, state) in app.states.iter().filter(|(_, state)| state.state == "failed") {
+            @let more = html! {
+                p { "On " (machine) ". " @if live { "The release before it keeps running." } }
+            };
+            @let problem = state.error.clone().unwrap_or_default();
+            (parts::problem("The newest release does not run", &problem, &more))
+        }
+    }
+}
+
+type Running = Vec<(String, String, Process)>;
+
+/// The processes of an app: machine, id, row.
+async fn processes_of(view: &View, name: &str) -> Result<Running, Fault> {
+    let mut found = Vec::new();
+    for machine in overview::machines(view).await? {
+        for (id, process) in machine.processes {
+            if process.app.as_deref() == Some(name) {
+                found.push((machine.name.clone(), id, process));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// From the app's first process (or its release) to its source.
+async fn links(view: &View, app: &App, processes: &Running) -> Result<Vec<Link>, Fault> {
+    let live = |p: &&(String, String, Process)| p.2.state == "running" && p.2.release.is_some();
+    if let Some((machine, id, process)) = processes.iter().find(live) {
+        let mut links = chain(view, process, Some((machine, id))).await?;
+        if let Some(first) = links.first_mut() {
+            first.here = false;
+        }
+        return Ok(links);
+    }
+    let Some(release) = app.release else { return Ok(Vec::new()) };
+    let text = release.to_string();
+    let commit = view.commit(&release).await?;
+    let extra = |name: &str| commit.extra.get(name).and_then(Json::as_str);
+    let origin = Origin {
+        app: &app.name,
+        release: Some(&text),
+        image: extra("image"),
+        build: extra("build"),
+        source: extra("source"),
+    };
+    origin.links(view, "").await
+}
+
+fn process_section(processes: &Running) -> Markup {
+    if processes.is_empty() {
+        return html! {};
+    }
+    let mut machines: Vec<overview::Machine> = Vec::new();
+    for (name, id, process) in processes {
+        let row = (id.clone(), process.clone());
+        match machines.iter_mut().find(|machine| machine.name == *name) {
+            Some(machine) => machine.processes.push(row),
+            None => machines.push(overview::Machine {
+                name: name.clone(),
+                about: Json::Null,
+                processes: vec![row],
+            }),
+        }
+    }
+    html! {
+        section {
+            h2 { "Processes" }
+            @for machine in &machines {
+                @if machines.len() > 1 { h3 { (machine.name) } }
+                (index::process_table(machine))
+            }
+        }
+    }
+}
+
+/// The newest releases: KID, subject, author, time.
+async fn releases(view: &View, name: &str) -> Result<Vec<(Kid, String, i64)>, Fault> {
+    let Ok(path) = format!("/oci-images/{name}").parse::<NamePath>() else {
+        return Ok(Vec::new());
+    };
+    let mut releases = Vec::new();
+    for change in history::of_path(view, &path, None, LISTED).await?.changes {
+        if let Some(Value::Commit { kid }) = change.new.map(|entry| entry.value) {
+            let commit = view.commit(&kid).await?;
+            releases.push((kid, commit.message, commit.time_ms));
+        }
+    }
+    Ok(releases)
+}
+
+/// The newest deploys, each in its last state.
+async fn deploys(view: &View, name: &str) -> Result<Vec<Deploy>, Fault> {
+    let Ok(path) = format!("/deploys/{name}.json").parse::<NamePath>() else {
+        return Ok(Vec::new());
+    };
+    let mut deploys: Vec<Deploy> = Vec::new();
+    for change in history::of_path(view, &path, None, CHANGES).await?.changes {
+        let Some(entry) = change.new else { continue };
+        let Some(json) = view.entry_json(&entry).await? else { continue };
+        let deploy: Deploy = crate::docs::read(json);
+        let same = |d: &Deploy| d.source == deploy.source && d.started == deploy.started;
+        if !deploys.iter().any(same) && deploys.len() < LISTED {
+            deploys.push(deploy);
+        }
+    }
+    Ok(deploys)
+}
+
+async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<Markup, Fault> {
+    let mut rows = Vec::new();
+    for deploy in deploys {
+        let source = view.commit_named(deploy.source.as_deref()).await;
+        let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
+        // The app is this page's own: its column is left out.
+        rows.push(index::deploy_row(deploy, parts::subject(&message)).split_off(1));
+    }
+    Ok(html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { a href=(format!("{}?log", url_of(&format!("/deploys/{name}.json")))) { "Deploys" } }
+                (parts::table("Deploys", &index::DEPLOY_HEADS[1..], &rows))
+            }
+        }
+    })
+}
+
+fn release_section(app: &App, releases: &[(Kid, String, i64)]) -> Markup {
+    if releases.is_empty() {
+        return html! {};
+    }
+    let path = format!("/oci-images/{}", app.name);
+    let live: Vec<&str> =
+        app.states.iter().filter_map(|(_, state)| state.live.as_deref()).collect();
+    html! {
+        section {
+            h2 { a href=(format!("{}?log", url_of(&path))) { "Releases" } }
+            ol.timeline {
+                @for (kid, message, time) in releases {
+                    @let text = kid.to_string();
+                    li {
+                        p.subject {
+                            (parts::kid_at(&text, &at(&path, &text))) " " (parts::subject(message)) " "
+                            @if live.contains(&text.as_str()) { (pill(work_tone("live"), "live")) }
+                        }
+                        p.meta { (parts::time_ms(*time)) }
+                    }
+                }
+            }
+            p.soft { "Go back to the release before with " code { "keg rollback " (app.name) } "." }
+        }
+    }
+}
+
+fn config_section(name: &str, config: Option<&Json>) -> Markup {
+    html! {
+        section {
+            h2 { "Configuration" }
+            @match config {
+                Some(config) => {
+                    (object::document(config))
+                    p.more { a href=(url_of(&format!("/apps/{name}/config.json"))) { "The document" } }
+                }
+                None => p.empty { "None: the defaults hold (Debian trixie, one web process)." },
+            }
+        }
+    }
+}
+
+fn how_to_push(name: &str, host: &str, first: bool) -> Markup {
+    html! {
+        section {
+            h2 { (if first { "Push it" } else { "Push a change" }) }
+            pre.shell { code {
+                @if first { "git remote add keg http://" (host) "/git/" (name) "\n" }
+                "git push keg main"
+            } }
+            @if !first {
+                p.soft { "Get the source with " code { "git clone http://" (host) "/git/" (name) } "; see it at "
+                    a href=(url_of(&format!("/source/{name}"))) { "/source/" (name) } "." }
+            }
+        }
+    }
+}

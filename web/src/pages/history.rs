@@ -1,0 +1,110 @@
+//! `PATH?log`: the versions in which a place changed.
+
+use keg::object::{Commit, Entry};
+use maud::{Markup, html};
+use serde_json::{Value as Json, json};
+
+use super::{Page, parts};
+use crate::{
+    ask::Ask,
+    data,
+    error::Fault,
+    history::{self, Change},
+    location::Location,
+    view::{Found, View},
+};
+
+/// Changes on one page.
+const PAGE: usize = 50;
+
+/// The page.
+pub async fn page(
+    view: &View,
+    location: &Location,
+    found: Option<&Found>,
+    ask: &Ask,
+) -> Result<Page, Fault> {
+    let (changes, next) = gather(view, location, ask).await?;
+    let here = location.current();
+    let content = html! {
+        h1 { "History of " span.path { (here.display()) } }
+        @if changes.is_empty() { p.empty { "It has not changed in the versions looked at." } }
+        ol.timeline {
+            @for (change, commit) in &changes { (entry(&here, change, commit)) }
+        }
+        @if let Some(next) = next {
+            (parts::more(&format!("{}?log&after={next}", here.url()), "Earlier versions"))
+        }
+    };
+    let title = format!("History of {}", here.display());
+    Ok(match found {
+        Some(found) => Page::new(found, title, content),
+        None => Page {
+            title,
+            location: Some(here),
+            banner: None,
+            content,
+            watch: None,
+            query: String::new(),
+            forms: true,
+        },
+    })
+}
+
+/// The same as data.
+pub async fn data(
+    view: &View,
+    location: &Location,
+    ask: &Ask,
+) -> Result<(Json, Option<u64>), Fault> {
+    let (changes, next) = gather(view, location, ask).await?;
+    let rows = changes.iter().map(|(change, commit)| {
+        json!({
+            "seq": change.seq,
+            "version": change.version,
+            "author": commit.author,
+            "time": keg::time::rfc3339(commit.time_ms),
+            "message": commit.message,
+            "old": change.old.as_ref().map(data::value),
+            "new": change.new.as_ref().map(data::value),
+        })
+    });
+    Ok((Json::Array(rows.collect()), next))
+}
+
+async fn gather(
+    view: &View,
+    location: &Location,
+    ask: &Ask,
+) -> Result<(Vec<(Change, Commit)>, Option<u64>), Fault> {
+    let path = location
+        .name_path()
+        .ok_or_else(|| Fault::bad_request("A history needs a path in UTF-8."))?;
+    let after = ask.after.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| Fault::bad_request("after must be the number of a version."))?;
+    let found = history::of_path(view, &path, after, PAGE).await?;
+    Ok((history::commits(view, found.changes).await?, found.next))
+}
+
+fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
+    let side = |entry: &Option<Entry>| {
+        let text = entry.as_ref().and_then(Entry::kid).map(|kid| kid.to_string());
+        html! {
+            @match (entry, text) {
+                (Some(_), Some(text)) => (parts::kid(&text)),
+                (Some(_), None) => "a value",
+                (None, _) => span.none { "nothing" },
+            }
+        }
+    };
+    html! {
+        li {
+            p.subject { a href=(location.at_kid(&change.version).url()) { (parts::subject(&commit.message)) } }
+            p.meta {
+                "version " (change.seq) " · " (parts::author(&commit.author)) " · "
+                (parts::time_ms(commit.time_ms)) " · "
+                (side(&change.old)) " → " (side(&change.new))
+            }
+        }
+    }
+}

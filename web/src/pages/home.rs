@@ -1,0 +1,133 @@
+//! The root of the namespace: apps, recent deploys, processes, machines.
+
+use maud::{Markup, html};
+
+use super::{
+    Page, index,
+    parts::{self, pill},
+};
+use crate::{
+    ask::Ask,
+    error::Fault,
+    format,
+    overview::{self, App, Machine},
+    view::{Found, View},
+};
+
+/// Deploys shown.
+const RECENT: usize = 8;
+
+/// The page `/`.
+pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
+    let apps = overview::apps(view).await?;
+    let machines = overview::machines(view).await?;
+    let names = view.list("/").await?;
+    let content = html! {
+        h1.unseen { "This Keg" }
+        (summary(&apps, &machines))
+        section aria-labelledby="apps" {
+            h2 #apps { "Apps" }
+            @if apps.is_empty() { (first_push(&ask.host)) } @else { (cards(&apps)) }
+        }
+        @if apps.iter().any(|app| app.deploy.is_some()) {
+            section aria-labelledby="deploys" {
+                h2 #deploys { a href="/deploys" { "Recent deploys" } }
+                (deploys(&apps))
+            }
+        }
+        @for machine in &machines {
+            section aria-label=(format!("Processes on {}", machine.name)) {
+                h2 { "Processes on " a href=(crate::location::url_of(&format!("/machines/{}", machine.name))) {
+                    (machine.name)
+                } }
+                (index::process_table(machine))
+            }
+        }
+        section aria-labelledby="names" {
+            h2 #names { "The namespace" }
+            ul.names {
+                @for (name, _) in &names {
+                    li { a href=(found.location.join(name).url()) { "/" (name.to_string_lossy()) } }
+                }
+            }
+        }
+    };
+    let mut page = Page::new(found, "Home", content).watching(view.seq, "/");
+    page.forms = true;
+    Ok(page)
+}
+
+fn summary(apps: &[App], machines: &[Machine]) -> Markup {
+    let live = apps.iter().filter(|app| app.is_live()).count();
+    let processes: usize = machines.iter().map(|machine| machine.processes.len()).sum();
+    let number = |count: usize, one: &str, many: &str| {
+        html! { span { b { (format::count(count as u64)) } " " (if count == 1 { one } else { many }) } }
+    };
+    html! {
+        p.summary {
+            (number(live, "app live", "apps live"))
+            (number(apps.len(), "app", "apps"))
+            (number(processes, "process", "processes"))
+            (number(machines.len(), "machine", "machines"))
+        }
+    }
+}
+
+/// Cards of all apps.
+pub fn cards(apps: &[App]) -> Markup {
+    html! {
+        ul.cards {
+            @for app in apps {
+                li.card {
+                    h3 {
+                        a.cover href=(crate::location::url_of(&format!("/apps/{}", app.name))) { (app.name) }
+                        span.pills { @for (tone, word) in app.status() { (pill(tone, word)) } }
+                    }
+                    @match app.url() {
+                        Some(url) => { p.url { (parts::outside_link(url)) } }
+                        None => { p.url.none { "not reachable" } }
+                    }
+                    @if let Some((kid, commit)) = &app.source {
+                        p.subject { (parts::subject(&commit.message)) }
+                        p.meta {
+                            (parts::author(&commit.author)) " · " (parts::time_ms(commit.time_ms)) " · "
+                            (parts::kid_at(&kid.to_string(),
+                                &crate::location::url_of(&format!("/source/{}", app.name))))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn deploys(apps: &[App]) -> Markup {
+    let mut recent: Vec<&App> = apps.iter().filter(|app| app.deploy.is_some()).collect();
+    // RFC 3339 in UTC sorts as text.
+    let started = |app: &App| app.deploy.as_ref().and_then(|deploy| deploy.started.clone());
+    recent.sort_by_key(|app| std::cmp::Reverse(started(app)));
+    let rows: Vec<Vec<Markup>> = recent
+        .into_iter()
+        .take(RECENT)
+        .filter_map(|app| {
+            let message = app.source.as_ref().map_or("", |(_, c)| parts::subject(&c.message));
+            Some(index::deploy_row(app.deploy.as_ref()?, message))
+        })
+        .collect();
+    parts::table("Recent deploys", index::DEPLOY_HEADS, &rows)
+}
+
+/// How to begin.
+pub fn first_push(host: &str) -> Markup {
+    html! {
+        div.callout.start {
+            h3 { "Nothing runs here yet" }
+            p { "Push a git repository; the first push makes the app. A " code { "requirements.txt" }
+                " or an " code { "index.html" } " is enough." }
+            pre.shell { code {
+                "git remote add keg http://" (host) "/git/hello\n"
+                "git push keg main"
+            } }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Tables of apps, builds, deploys, machines, processes.
+
+use maud::{Markup, html};
+use serde_json::Value as Json;
+
+use super::{
+    Page, home,
+    parts::{self, Tone, pill, process_tone, work_tone},
+    process::at,
+};
+use crate::{
+    ask::Ask,
+    docs::{Build, Deploy, Lock, Process, command_line},
+    error::Fault,
+    format,
+    location::url_of,
+    overview::{self, Machine},
+    view::{Found, View},
+};
+
+/// Builds read for one page.
+const MAX_BUILDS: usize = 1000;
+/// Builds shown on one page, newest first.
+const SHOWN_BUILDS: usize = 100;
+/// Locks read for one page.
+const MAX_LOCKS: usize = 200;
+
+/// The heads of [`deploy_row`].
+pub const DEPLOY_HEADS: &[&str] = &["App", "State", "Source", "Release", "Took", "When"];
+
+/// A deploy as a row.
+pub fn deploy_row(deploy: &Deploy, message: &str) -> Vec<Markup> {
+    let took = parts::span(deploy.started.as_deref(), deploy.finished.as_deref());
+    let source_url = |kid: &str| at(&format!("/source/{}", deploy.app), kid);
+    vec![
+        html! { b { (parts::app(&deploy.app)) } },
+        html! {
+            @match &deploy.build {
+                Some(build) => a.plain href=(url_of(&format!("/builds/{build}"))) {
+                    (pill(work_tone(&deploy.state), &deploy.state))
+                },
+                None => (pill(work_tone(&deploy.state), &deploy.state)),
+            }
+            @if deploy.cached { " " span.soft { "from cache" } }
+        },
+        html! {
+            @if let Some(kid) = &deploy.source { (parts::kid_at(kid, &source_url(kid))) " " }
+            span.message { (message) }
+        },
+        parts::kid_or_dash(deploy.release.as_deref()),
+        html! { (took.map_or_else(|| "–".to_owned(), format::seconds)) },
+        parts::time(deploy.started.as_deref()),
+    ]
+}
+
+/// `/apps`.
+pub async fn apps(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
+    let apps = overview::apps(view).await?;
+    let content = html! {
+        h1 { "Apps" }
+        @if apps.is_empty() { (home::first_push(&ask.host)) } @else { (home::cards(&apps)) }
+    };
+    Ok(Page::new(found, "Apps", content)
+        .watching(view.seq, "/source /oci-images /deploys /machines"))
+}
+
+/// `/builds`: newest first.
+pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
+    let mut builds: Vec<(String, Build)> = Vec::new();
+    let names = view.list("/builds").await?;
+    let total = names.len();
+    for (name, entry) in names.into_iter().take(MAX_BUILDS) {
+        if let Some(build) = view.doc_below(&entry, "build.json").await? {
+            builds.push((name.to_string_lossy(), build));
+        }
+    }
+    builds.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
+    let rows: Vec<Vec<Markup>> = builds
+        .iter()
+        .take(SHOWN_BUILDS)
+        .map(|(key, build)| {
+            let seconds: f64 = build.seconds.values().filter_map(Json::as_f64).sum();
+            vec![
+                html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
+                pill(work_tone(&build.state), &build.state),
+                parts::app(&build.app),
+                html! { (build.inputs.pack_name.as_deref().unwrap_or("–")) },
+                html! { (format::seconds(seconds)) },
+                parts::time(build.started.as_deref()),
+            ]
+        })
+        .collect();
+    let content = html! {
+        h1 { "Builds" }
+        p.lead { "A build's key comes from its inputs, so the same inputs are never built twice." }
+        @if rows.is_empty() { p.empty { "No build yet: push an app." } }
+        @else { (parts::table("Builds", &["Build", "State", "App", "Pack", "Took", "When"], &rows)) }
+        @if total > rows.len() {
+            p.soft { (format::count(rows.len() as u64)) " of " (format::count(total as u64)) " are shown; "
+                a href="/builds?json" { "all of them as data" } "." }
+        }
+    };
+    Ok(Page::new(found, "Builds", content).watching(view.seq, "/builds"))
+}
+
+/// `/deploys`.
+pub async fn deploys(view: &View, found: &Found) -> Result<Page, Fault> {
+    let mut deploys: Vec<(String, Deploy)> = view.rows("/deploys", overview::MAX_APPS).await?;
+    deploys.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
+    let mut rows = Vec::new();
+    for (_, deploy) in &deploys {
+        let source = view.commit_named(deploy.source.as_deref()).await;
+        let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
+        rows.push(deploy_row(deploy, parts::subject(&message)));
+    }
+    let content = html! {
+        h1 { "Deploys" }
+        p.lead { "The newest deploy of each app, from source to release." }
+        @if rows.is_empty() { p.empty { "No deploy yet: push an app." } }
+        @else { (parts::table("Deploys", DEPLOY_HEADS, &rows)) }
+    };
+    Ok(Page::new(found, "Deploys", content).watching(view.seq, "/deploys"))
+}
+
+/// `/packages/locks`.
+pub async fn locks(view: &View, found: &Found) -> Result<Page, Fault> {
+    let locks: Vec<(String, Lock)> = view.rows("/packages/locks", MAX_LOCKS).await?;
+    let rows: Vec<Vec<Markup>> = locks
+        .iter()
+        .map(|(key, lock)| {
+            let number = |part: &Option<crate::docs::LockPart>| {
+                part.as_ref().map_or(0, |part| part.packages.len())
+            };
+            let took = parts::span(lock.started.as_deref(), lock.finished.as_deref());
+            vec![
+                html! { a.kid href=(url_of(&format!("/packages/locks/{key}"))) { (key) } },
+                pill(work_tone(&lock.state), &lock.state),
+                html! { (number(&lock.debian)) },
+                html! { (number(&lock.pypi)) },
+                html! { (took.map_or_else(|| "–".to_owned(), format::seconds)) },
+                parts::time(lock.started.as_deref()),
+            ]
+        })
+        .collect();
+    let heads = &["Lock", "State", "Debian", "PyPI", "Took", "When"];
+    let content = html! {
+        h1 { "Locks" }
+        p.lead { "What each request for packages resolved to, for good." }
+        @if rows.is_empty() { p.empty { "Nothing was imported yet." } }
+        @else { (parts::table("Locks", heads, &rows)) }
+    };
+    Ok(Page::new(found, "Locks", content).watching(view.seq, "/packages/locks"))
+}
+
+/// `/machines`.
+pub async fn machines(view: &View, found: &Found) -> Result<Page, Fault> {
+    let machines = overview::machines(view).await?;
+    let rows: Vec<Vec<Markup>> = machines
+        .iter()
+        .map(|machine| {
+            let field = |name: &str| super::object::scalar(machine.about.get(name));
+            let memory = machine.about.get("memory").and_then(Json::as_u64);
+            let apps = machine.processes.iter().filter(|(_, p)| p.app.is_some()).count();
+            vec![
+                html! { b { a href=(url_of(&format!("/machines/{}", machine.name))) { (machine.name) } } },
+                field("cores"),
+                html! { (memory.map_or_else(|| "–".to_owned(), format::bytes)) },
+                field("kernel"),
+                html! { (apps) " of apps, " (machine.processes.len() - apps) " of Keg" },
+            ]
+        })
+        .collect();
+    let heads = &["Machine", "Cores", "Memory", "Kernel", "Processes"];
+    let content = html! {
+        h1 { "Machines" }
+        @if rows.is_empty() { p.empty { "No machine runs this Keg: start one with keg up." } }
+        @else { (parts::table("Machines", heads, &rows)) }
+    };
+    Ok(Page::new(found, "Machines", content).watching(view.seq, "/machines"))
+}
+
+/// A machine's process table.
+pub fn process_table(machine: &Machine) -> Markup {
+    let heads =
+        &["Process", "App", "Type", "State", "PID", "Since", "Restarts", "Release", "Command"];
+    let rows: Vec<Vec<Markup>> = machine
+        .processes
+        .iter()
+        .map(|(id, process)| process_row(&machine.name, id, process))
+        .collect();
+    html! {
+        @if rows.is_empty() { p.empty { "No process." } }
+        @else { (parts::table("Processes", heads, &rows)) }
+    }
+}
+
+fn process_row(machine: &str, id: &str, process: &Process) -> Vec<Markup> {
+    let url = url_of(&format!("/machines/{machine}/processes/{id}"));
+    let kind = match &process.app {
+        Some(_) => format!("{}.{}", process.kind, process.index),
+        None => process.kind.clone(),
+    };
+    let shown = process.process.as_deref().unwrap_or(id);
+    let restarts = process.restarts;
+    vec![
+        html! { @if shown.starts_with("K-") { (parts::kid_at(shown, &url)) } @else { a.kid href=(url) { (id) } } },
+        html! { @match &process.app { Some(app) => b { (parts::app(app)) }, None => span.soft { "Keg" } } },
+        html! { (kind) },
+        pill(process_tone(&process.state), &process.state),
+        html! { @match process.pid { Some(pid) => span.number { (pid) }, None => span.none { "–" } } },
+        parts::time(process.started.as_deref()),
+        html! { @if restarts > 0 { (pill(Tone::Warn, &restarts.to_string())) } @else { span.number { "0" } } },
+        parts::kid_or_dash(process.release.as_deref()),
+        html! { code.command { (command_line(&process.command)) } },
+    ]
+}

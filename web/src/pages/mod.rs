@@ -1,0 +1,95 @@
+//! The pages: which one a place has, and what is on each.
+
+mod app;
+mod build;
+mod code;
+mod directory;
+pub mod history;
+mod home;
+mod index;
+mod layout;
+pub mod log;
+mod machine;
+pub mod missing;
+mod object;
+mod package;
+pub mod parts;
+mod process;
+mod release;
+mod source;
+
+pub use layout::{Page, document};
+
+use keg::object::Value;
+
+use crate::{
+    ask::Ask,
+    error::Fault,
+    location::Location,
+    view::{Found, View},
+};
+
+/// The page of a place.
+///
+/// # Errors
+/// The place is not there, or a failure inside.
+pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page, Fault> {
+    let found = match view.find(location).await {
+        Ok(found) => found,
+        // An app may have no configuration, and no app a directory, and still have a page.
+        Err(fault) => {
+            return match location.texts().as_deref() {
+                Some(["apps", name]) => app::page(view, None, location, name, ask).await,
+                Some(
+                    [
+                        section @ ("apps" | "builds" | "deploys" | "machines" | "packages"
+                        | "source" | "oci-images"),
+                    ],
+                ) if location.at().is_none() => {
+                    directory::empty(view, location, section, ask).await
+                }
+                _ => Err(fault),
+            };
+        }
+    };
+    let location = found.location.clone();
+    let names = location.texts().unwrap_or_default();
+    match names.as_slice() {
+        [] if location.names().is_empty() => home::page(view, &found, ask).await,
+        ["apps"] => index::apps(view, &found, ask).await,
+        ["apps", name] => app::page(view, Some(&found), &location, name, ask).await,
+        ["builds"] => index::builds(view, &found).await,
+        ["builds", key] => build::page(view, &found, key).await,
+        ["builds", key, "log"] => build::log_page(view, &found, key).await,
+        ["deploys"] => index::deploys(view, &found).await,
+        ["machines"] => index::machines(view, &found).await,
+        ["machines", name] => machine::page(view, &found, name).await,
+        ["machines", name, "processes"] => machine::processes(view, &found, name).await,
+        ["machines", name, "processes", id] => process::page(view, &found, name, id).await,
+        ["packages", "locks"] => index::locks(view, &found).await,
+        ["packages", "locks", key] => package::lock(view, &found, key).await,
+        ["packages", "debian", _, "pool", name] | ["packages", "pypi", "wheels", name] => {
+            package::page(view, &found, name, ask).await
+        }
+        ["oci-images", app] => release::page(view, &found, app, ask).await,
+        ["source", app, ..] if found.within.is_some() => source::page(view, &found, app, ask).await,
+        _ => value(view, &found, ask).await,
+    }
+}
+
+/// The page of a value without a page of its own: a directory, a document, a file.
+///
+/// # Errors
+/// A failure inside.
+pub async fn value(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
+    match &found.entry.value {
+        Value::Tree { .. } | Value::Commit { .. } => directory::page(view, found, ask).await,
+        Value::File { .. } => match view.entry_json(&found.entry).await? {
+            Some(json) if found.location.title().ends_with(".json") => {
+                Ok(object::page(view, found, &json))
+            }
+            _ => code::page(view, found).await,
+        },
+        _ => Ok(directory::special(found)),
+    }
+}

@@ -1,0 +1,181 @@
+//! Packages: one with its files, lists of them, and the locks that name them.
+
+use maud::{Markup, html};
+
+use super::{
+    Page, directory,
+    log::{self, Log},
+    object,
+    parts::{self, pill, work_tone},
+};
+use crate::{
+    ask::Ask,
+    docs::{Lock, LockPart, Package},
+    error::Fault,
+    format,
+    location::url_of,
+    view::{Found, View},
+};
+
+/// Packages listed before the rest is folded away.
+const OPEN: usize = 24;
+
+/// `/packages/debian/<suite>/pool/<name>_<version>_<arch>` and `/packages/pypi/wheels/<file>`.
+pub async fn page(view: &View, found: &Found, name: &str, ask: &Ask) -> Result<Page, Fault> {
+    let Some(tree) = view.directory(&found.entry).await? else {
+        return super::code::page(view, found).await;
+    };
+    let (title, rows) = about(name, found);
+    let content = html! {
+        h1 { (title) }
+        (parts::facts(&rows))
+        section aria-labelledby="files" {
+            h2 #files { "Files" }
+            (directory::listing(view, &found.location, &tree, ask).await?)
+        }
+    };
+    Ok(Page::new(found, title, content))
+}
+
+/// Name, version and the like, from the name that the importer gave the tree.
+fn about(name: &str, found: &Found) -> (String, Vec<(&'static str, Markup)>) {
+    let mut rows: Vec<(&'static str, Markup)> = Vec::new();
+    let debian: Vec<&str> = name.splitn(3, '_').collect();
+    let wheel: Vec<&str> = name.trim_end_matches(".whl").split('-').collect();
+    let title = match (debian.as_slice(), wheel.as_slice()) {
+        ([package, version, arch], _)
+            if found.location.display().starts_with("/packages/debian/") =>
+        {
+            rows.push(("From", html! { "Debian" }));
+            rows.push(("Version", html! { (version) }));
+            rows.push(("Architecture", html! { (arch) }));
+            (*package).to_owned()
+        }
+        (_, [package, version, rest @ ..]) => {
+            rows.push(("From", html! { "PyPI" }));
+            rows.push(("Version", html! { (version) }));
+            rows.push(("For", html! { (rest.join("-")) }));
+            (*package).to_owned()
+        }
+        _ => name.to_owned(),
+    };
+    if let keg::object::Value::Tree { kid, bytes, entries } = &found.entry.value {
+        rows.push((
+            "Size",
+            html! { (format::bytes(*bytes)) " in " (format::count(*entries)) " entries" },
+        ));
+        rows.push(("KID", html! { span.kid.long { (kid) } }));
+    }
+    (title, rows)
+}
+
+/// Packages with their versions, each linked to its page or tree.
+pub fn list(title: &str, packages: &[Package], suite: Option<&str>) -> Markup {
+    if packages.is_empty() {
+        return html! {};
+    }
+    let items = |packages: &[Package]| {
+        html! {
+            ul.packages {
+                @for package in packages {
+                    li {
+                        @match link(package, suite) {
+                            Some(url) => a href=(url) { (package.name) },
+                            None => span { (package.name) },
+                        }
+                        " " span.soft { (package.version) }
+                    }
+                }
+            }
+        }
+    };
+    let (mut own, mut system): (Vec<Package>, Vec<Package>) = (Vec::new(), Vec::new());
+    for package in packages {
+        let debian = package.from.as_deref() == Some("debian") || package.arch.is_some();
+        if debian { system.push(package.clone()) } else { own.push(package.clone()) }
+    }
+    let group = |name: &str, packages: &[Package]| {
+        html! {
+            @if !packages.is_empty() {
+                details.group open[packages.len() <= OPEN] {
+                    summary { (name) " " span.soft { (packages.len()) } }
+                    (items(packages))
+                }
+            }
+        }
+    };
+    html! {
+        h3 { (title) }
+        (group("PyPI", &own))
+        (group("Debian", &system))
+    }
+}
+
+/// Where a package is to be seen.
+fn link(package: &Package, suite: Option<&str>) -> Option<String> {
+    if let Some(file) = &package.file {
+        return Some(url_of(&format!("/packages/pypi/wheels/{file}")));
+    }
+    if let (Some(arch), Some(suite)) = (&package.arch, suite) {
+        let name = format!("{}_{}_{arch}", package.name, package.version);
+        return Some(url_of(&format!("/packages/debian/{suite}/pool/{name}")));
+    }
+    let kid: keg::Kid = package.kid.as_deref()?.parse().ok()?;
+    Some(format!("/-/kid/{kid}"))
+}
+
+/// `/packages/locks/<key>.json`.
+pub async fn lock(view: &View, found: &Found, key: &str) -> Result<Page, Fault> {
+    let key = key.trim_end_matches(".json");
+    let lock: Lock = match view.entry_json(&found.entry).await? {
+        Some(json) => crate::docs::read(json),
+        None => Lock::default(),
+    };
+    let request = view.get(&format!("/packages/requests/{key}.json")).await?;
+    let request = match request {
+        Some(entry) => view.entry_json(&entry).await?,
+        None => None,
+    };
+    let log = match &lock.stream {
+        Some(stream) => Log::of_stream(view, stream).await,
+        None => None,
+    };
+    let took = parts::span(lock.started.as_deref(), lock.finished.as_deref());
+    let content = html! {
+        div.head {
+            h1 { "Lock " span.kid { (key) } " " (pill(work_tone(&lock.state), &lock.state)) }
+            p.lead {
+                "Started " (parts::time(lock.started.as_deref()))
+                @if let Some(took) = took { ", took " (format::seconds(took)) } "."
+            }
+        }
+        @if let Some(error) = &lock.error { (parts::problem("The import failed", error, &html! {})) }
+        @if let Some(part) = &lock.debian { (section("Debian", part)) }
+        @if let Some(part) = &lock.pypi { (section("PyPI", part)) }
+        @if lock.stream.is_some() { (log::section("log", "Log", log.as_ref())) }
+        @if let Some(request) = &request {
+            section aria-labelledby="request" { h2 #request { "Request" } (object::document(request)) }
+        }
+    };
+    let page = Page::new(found, format!("Lock {key}"), content);
+    Ok(page.watching(view.seq, format!("/packages/locks/{key}.json")))
+}
+
+fn section(name: &str, part: &LockPart) -> Markup {
+    let mut rows: Vec<(&str, Markup)> = Vec::new();
+    if let Some(suite) = &part.suite {
+        rows.push(("Suite", html! { (suite) }));
+    }
+    if let Some(python) = &part.python {
+        rows.push(("Python", html! { (python) }));
+    }
+    if let Some(rootfs) = &part.rootfs {
+        rows.push(("Root file system", parts::kid(rootfs)));
+    }
+    if let Some(tree) = &part.tree {
+        rows.push(("Tree", parts::kid(tree)));
+    }
+    html! {
+        section { h2 { (name) } (parts::facts(&rows)) (list("Packages", &part.packages, part.suite.as_deref())) }
+    }
+}

@@ -1,0 +1,230 @@
+//! `PUT` of a document: compare-and-swap on one name.
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, object::Entry, path::AppName};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{error::Fault, location::Location};
+
+/// Largest document.
+pub const MAX_BODY: usize = 1 << 20;
+/// Who changes made here are by, until people are known.
+const AUTHOR: &str = "service/web";
+/// Largest number of processes of a type.
+const MAX_SCALE: u64 = 100;
+
+/// Sets `/apps/<app>/….json` to the JSON object in the body, if the name is what `If-Match: "K-…"`
+/// says, or absent with `If-None-Match: *`.
+///
+/// # Errors
+/// 403 outside `/apps`, 412 when the name is something else (both are told), 413, 422, 428.
+pub async fn put(
+    keg: &Keg,
+    location: &Location,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Fault> {
+    let path = writable(location)?;
+    let expected = precondition(headers)?;
+    let document = document(body).await?;
+    check(&path, &document)?;
+    let message = format!("set {path}");
+    let txn = Txn::new(AUTHOR, &message)
+        .expect(path.clone(), expected)
+        .set_json(path.clone(), Json::Object(document));
+    let version = match keg.commit(txn) {
+        Ok(version) => version,
+        Err(CommitError::Conflict { expected, found, .. }) => {
+            return Err(conflict(&path, &expected, found.as_deref()));
+        }
+        Err(error @ CommitError::NotADirectory { .. }) => {
+            return Err(Fault::new(StatusCode::CONFLICT, format!("{error}.")));
+        }
+        Err(error) => return Err(Fault::inside("Setting the document", &error)),
+    };
+    let found = keg.get_at(&path, &version);
+    let found = found.map_err(|error| Fault::inside("Reading it back", &error))?;
+    let kid = found.as_ref().and_then(Entry::kid);
+    let json =
+        json!({ "path": path.as_str(), "kid": kid, "seq": version.seq, "version": version.commit });
+    let mut response = Response::new(Body::from(json.to_string()));
+    if expected == Expected::Absent {
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(etag) = kid.and_then(|kid| HeaderValue::from_str(&format!("\"{kid}\"")).ok()) {
+        headers.insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// The path, if it is one that people may set.
+fn writable(location: &Location) -> Result<NamePath, Fault> {
+    let refused = |message: &str| Err(Fault::new(StatusCode::FORBIDDEN, message));
+    if location.at().is_some() {
+        return refused("Only the current version can be changed: leave out @K-….");
+    }
+    let Some(texts) = location.texts() else { return refused("A name to set must be UTF-8.") };
+    match texts.as_slice() {
+        ["apps", app, .., last] if last.ends_with(".json") => {
+            if let Err(error) = app.parse::<AppName>() {
+                return Err(Fault::new(StatusCode::FORBIDDEN, format!("{error}.")));
+            }
+        }
+        _ => {
+            return refused(
+                "Only documents /apps/<app>/….json can be set; services write the rest.",
+            );
+        }
+    }
+    location.name_path().ok_or_else(|| Fault::bad_request("It is not a path of the namespace."))
+}
+
+fn precondition(headers: &HeaderMap) -> Result<Expected, Fault> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        (None, Some("*")) => Ok(Expected::Absent),
+        (Some(tag), None) => {
+            let kid = tag.trim_matches('"').parse::<Kid>();
+            kid.map(Expected::Kid).map_err(|error| Fault::bad_request(format!("If-Match: {error}.")))
+        }
+        _ => Err(Fault::new(StatusCode::PRECONDITION_REQUIRED, "Say what you are changing.").hint(
+            "Send If-Match: \"K-…\" with the KID you read (it is the ETag), or If-None-Match: * for \
+             a new document.",
+        )),
+    }
+}
+
+async fn document(body: Body) -> Result<Map<String, Json>, Fault> {
+    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        Fault::new(status, "The body broke off or is larger than 1 MiB, the most for a document.")
+    })?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Json::Object(document)) => Ok(document),
+        Ok(_) => Err(invalid("The document must be a JSON object.")),
+        Err(error) => Err(invalid(format!("The body is not JSON: {error}."))),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+}
+
+fn conflict(path: &NamePath, expected: &Expected, found: Option<&Entry>) -> Fault {
+    let kid = |kid: Option<Kid>| kid.map_or(Json::Null, |kid| Json::from(kid.to_string()));
+    let expected = match expected {
+        Expected::Kid(kid) => Some(*kid),
+        Expected::Absent | Expected::Any => None,
+    };
+    let found = found.and_then(Entry::kid);
+    let words = |kid: &Option<Kid>| kid.map_or_else(|| "nothing".to_owned(), |kid| kid.to_string());
+    let message =
+        format!("{path} has changed: you expected {}, it is {}.", words(&expected), words(&found));
+    Fault::new(StatusCode::PRECONDITION_FAILED, message)
+        .hint("Read it again, make your change on top, and send that.")
+        .with("expected", kid(expected))
+        .with("found", kid(found))
+}
+
+/// Checks the fields of `config.json` that Keg reads; others are kept as they are.
+fn check(path: &NamePath, document: &Map<String, Json>) -> Result<(), Fault> {
+    if path.components().count() != 3 || path.file_name() != Some("config.json") {
+        return Ok(());
+    }
+    let positive = |value: &Json| value.as_f64().is_some_and(|number| number > 0.0);
+    let wrong = |field: &str, want: &str| {
+        Err(invalid(format!("{field} must be {want}.")).with("field", field))
+    };
+    for (field, value) in document {
+        let inner = value.as_object();
+        match field.as_str() {
+            "suite" if !value.as_str().is_some_and(|text| !text.is_empty()) => {
+                return wrong("suite", "the name of a Debian suite");
+            }
+            "egress" | "socket" if !value.is_boolean() => return wrong(field, "true or false"),
+            "grace" if !positive(value) => return wrong("grace", "seconds, more than 0"),
+            "env" if !inner.is_some_and(|map| map.iter().all(|(k, v)| is_variable(k, v))) => {
+                return wrong("env", "an object of NAME: \"value\", without = and NUL in names");
+            }
+            "scale" => {
+                let fits = |v: &Json| v.as_u64().is_some_and(|count| count <= MAX_SCALE);
+                if !inner.is_some_and(|map| map.values().all(fits)) {
+                    return wrong("scale", "an object of process type: 0 to 100");
+                }
+            }
+            "limits" if !inner.is_some_and(|map| map.values().all(positive)) => {
+                return wrong("limits", "an object of memory (bytes), cpus, pids: more than 0");
+            }
+            "check" => {
+                let path = inner
+                    .and_then(|map| map.get("path"))
+                    .is_none_or(|path| path.as_str().is_some_and(|path| path.starts_with('/')));
+                let timeout = inner.and_then(|map| map.get("timeout")).is_none_or(positive);
+                if inner.is_none() || !path || !timeout {
+                    return wrong("check", "{\"path\": \"/…\", \"timeout\": seconds}");
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_variable(name: &str, value: &Json) -> bool {
+    let value = value.as_str().is_some_and(|value| !value.contains('\0'));
+    !name.is_empty() && !name.contains(['=', '\0']) && value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_documents_of_apps_can_be_set() {
+        for (url, allowed) in [
+            ("/apps/blog/config.json", true),
+            ("/apps/blog/x/y.json", true),
+            ("/apps/blog", false),
+            ("/apps/config.json", false),
+            ("/apps/blog/config", false),
+            ("/apps/Blog/config.json", false),
+            ("/source/blog/a.json", false),
+            ("/apps/blog/config.json@K-0123abcd", false),
+            ("/apps/blog/%FF.json", false),
+        ] {
+            let location = Location::parse(url).expect(url);
+            assert_eq!(writable(&location).is_ok(), allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn configurations_are_checked() {
+        let path: NamePath = "/apps/blog/config.json".parse().expect("a path");
+        for (json, bad) in [
+            (json!({}), None),
+            (
+                json!({ "suite": "trixie", "env": { "A": "b" }, "scale": { "web": 2 }, "new": 1 }),
+                None,
+            ),
+            (json!({ "suite": "" }), Some("suite")),
+            (json!({ "env": { "A": 1 } }), Some("env")),
+            (json!({ "env": { "A=": "x" } }), Some("env")),
+            (json!({ "scale": { "web": -1 } }), Some("scale")),
+            (json!({ "scale": { "web": 101 } }), Some("scale")),
+            (json!({ "limits": { "memory": 0 } }), Some("limits")),
+            (json!({ "check": { "path": "x" } }), Some("check")),
+            (json!({ "egress": "yes" }), Some("egress")),
+            (json!({ "grace": 0 }), Some("grace")),
+        ] {
+            let document = json.as_object().expect("an object");
+            let found = check(&path, document).err();
+            let field = found.as_ref().and_then(|fault| fault.detail.get("field")?.as_str());
+            assert_eq!(field, bad, "{json}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One version of the namespace, read for one answer.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use axum::http::StatusCode;
+use keg::{
+    Keg, Kid, NamesError,
+    object::{Commit, Entry, EntryName, Kind, Tree, Value},
+    store::StoreError,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::{docs, error::Fault, location::Location};
+
+/// Objects read before other requests get their turn: about a millisecond.
+const PACE: u32 = 16;
+/// Trees kept while an answer is made.
+const MAX_TREES: usize = 128;
+/// Largest document that is read as JSON.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// A version of the namespace. All reads for one page come from the same version, so a page never
+/// shows half of a change.
+pub struct View {
+    keg: Arc<Keg>,
+    /// Sequence number of the current version, for watching from here on.
+    pub seq: u64,
+    tree: Kid,
+    trees: Mutex<HashMap<Kid, Arc<Tree>>>,
+    reads: AtomicU32,
+}
+
+/// What a location is.
+#[derive(Clone)]
+pub struct Found {
+    /// Where, with the name completed (`/deploys/blog` is `/deploys/blog.json`).
+    pub location: Location,
+    /// The entry.
+    pub entry: Entry,
+    /// The innermost commit that it is or is below of: its KID, itself, and how many names deep.
+    pub within: Option<(Kid, Arc<Commit>, usize)>,
+    /// The version of the namespace asked for, if it is not the current one.
+    pub version: Option<(Kid, Arc<Commit>)>,
+}
+
+impl View {
+    /// The current version.
+    pub fn current(keg: Arc<Keg>) -> Result<Self, Fault> {
+        let head = keg.head().map_err(|e| Fault::inside("Reading the names", &e))?;
+        Ok(Self {
+            keg,
+            seq: head.seq,
+            tree: head.tree,
+            trees: Mutex::new(HashMap::new()),
+            reads: AtomicU32::new(0),
+        })
+    }
+
+    /// The Keg.
+    pub fn keg(&self) -> &Arc<Keg> {
+        &self.keg
+    }
+
+    /// Lets other requests run after every [`PACE`] reads.
+    async fn pace(&self) {
+        if self.reads.fetch_add(1, Ordering::Relaxed) % PACE == PACE - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A tree.
+    pub async fn tree(&self, kid: &Kid) -> Result<Arc<Tree>, Fault> {
+        if let Some(tree) = self.lock().get(kid) {
+            return Ok(Arc::clone(tree));
+        }
+        self.pace().await;
+        let tree = self.keg.objects().tree(kid).map_err(|e| store_fault(kid, &e))?;
+        let tree = Arc::new(tree);
+        let mut trees = self.lock();
+        if trees.len() < MAX_TREES {
+            trees.insert(*kid, Arc::clone(&tree));
+        }
+        Ok(tree)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Kid, Arc<Tree>>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit.
+    pub async fn commit(&self, kid: &Kid) -> Result<Commit, Fault> {
+        self.pace().await;
+        self.keg.objects().commit(kid).map_err(|e| store_fault(kid, &e))
+    }
+
+    /// A commit that a document names; `None` when the text is no KID or it is not here.
+    pub async fn commit_named(&self, kid: Option<&str>) -> Option<(Kid, Commit)> {
+        let kid: Kid = kid?.parse().ok()?;
+        self.pace().await;
+        let commit = self.keg.objects().commit(&kid).ok()?;
+        Some((kid, commit))
+    }
+
+    /// A small blob.
+    pub async fn blob(&self, kid: &Kid) -> Result<Vec<u8>, Fault> {
+        self.pace().await;
+        self.keg.objects().blob(kid).map_err(|e| store_fault(kid, &e))
+    }
+
+    /// An entry's JSON; `None` when it is no file, too large, or not JSON.
+    pub async fn entry_json(&self, entry: &Entry) -> Result<Option<Json>, Fault> {
+        let Value::File { kid, size } = &entry.value else { return Ok(None) };
+        if *size > MAX_DOCUMENT {
+            return Ok(None);
+        }
+        Ok(serde_json::from_slice(&self.blob(kid).await?).ok())
+    }
+
+    /// The entry at a path of this version; `None` if there is none.
+    pub async fn get(&self, path: &str) -> Result<Option<Entry>, Fault> {
+        let root = Value::Tree { kid: self.tree, bytes: 0, entries: 0 };
+        let root = Entry { value: root, attrs: keg::object::Attrs::with_mode(0o755) };
+        self.get_below(&root, path).await
+    }
+
+    /// The entry at a relative path below another.
+    pub async fn get_below(&self, entry: &Entry, path: &str) -> Result<Option<Entry>, Fault> {
+        let mut entry = entry.clone();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            let Some(tree) = self.directory(&entry).await? else { return Ok(None) };
+            match tree.entries.get(part.as_bytes()) {
+                Some(next) => entry = next.clone(),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    /// The tree that an entry's names are in; `None` if it has none.
+    pub async fn directory(&self, entry: &Entry) -> Result<Option<Arc<Tree>>, Fault> {
+        let kid = match &entry.value {
+            Value::Tree { kid, .. } => *kid,
+            Value::Commit { kid } => self.commit(kid).await?.tree,
+            _ => return Ok(None),
+        };
+        Ok(Some(self.tree(&kid).await?))
+    }
+
+    /// The names in a directory; none if it is absent.
+    pub async fn list(&self, path: &str) -> Result<Vec<(EntryName, Entry)>, Fault> {
+        let Some(entry) = self.get(path).await? else { return Ok(Vec::new()) };
+        let Some(tree) = self.directory(&entry).await? else { return Ok(Vec::new()) };
+        Ok(tree.entries.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect())
+    }
+
+    /// The document at a path; `None` if there is none.
+    pub async fn doc<T: DeserializeOwned + Default>(&self, path: &str) -> Result<Option<T>, Fault> {
+        let Some(entry) = self.get(path).await? else { return Ok(None) };
+        Ok(self.entry_json(&entry).await?.map(docs::read))
+    }
+
+    /// A document below a commit or tree.
+    pub async fn doc_below<T: DeserializeOwned + Default>(
+        &self,
+        entry: &Entry,
+        path: &str,
+    ) -> Result<Option<T>, Fault> {
+        let Some(entry) = self.get_below(entry, path).await? else { return Ok(None) };
+        Ok(self.entry_json(&entry).await?.map(docs::read))
+    }
+
+    /// The rows of a table, at most `limit`: each document's name without `.json`, and itself.
+    pub async fn rows<T: DeserializeOwned + Default>(
+        &self,
+        path: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, T)>, Fault> {
+        let mut rows = Vec::new();
+        for (name, entry) in self.list(path).await? {
+            let name = name.to_string_lossy();
+            let Some(id) = name.strip_suffix(".json") else { continue };
+            if rows.len() >= limit {
+                break;
+            }
+            if let Some(json) = self.entry_json(&entry).await? {
+                rows.push((id.to_owned(), docs::read(json)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Finds what a location names, in the version it names; moves this view to that version.
+    ///
+    /// `@K-…` is a version of the namespace, or a source commit or release of the app in the
+    /// path. A name without `.json` finds the document.
+    ///
+    /// # Errors
+    /// 404 with the reason, or a failure inside.
+    pub async fn find(&mut self, location: &Location) -> Result<Found, Fault> {
+        let mut version = None;
+        let mut depth = 0;
+        let mut within = None;
+        let mut entry = None;
+        if let Some(prefix) = location.at() {
+            let kid = self.keg.resolve(prefix).map_err(|e| resolve_fault(&e))?;
+            if self.kind(&kid)? != Some(Kind::Commit) {
+                return Err(Fault::not_found(format!("{} is no version.", kid.short())).hint(
+                    format!("It is a value; see it at /-/kid/{kid}. Versions are commits."),
+                ));
+            }
+            let commit = Arc::new(self.commit(&kid).await?);
+            if is_value_of(location, &commit) {
+                entry = Some(Entry::commit(kid));
+                depth = 2;
+                within = Some((kid, commit, 2));
+            } else {
+                self.tree = commit.tree;
+                version = Some((kid, commit));
+            }
+        }
+        let mut entry = match entry {
+            Some(entry) => entry,
+            None => self.root().await?,
+        };
+        let mut location = location.clone();
+        let names = location.names().to_vec();
+        while depth < names.len() {
+            let missing = || Fault::not_found(format!("Nothing is at {}.", location.display()));
+            let tree = self.directory(&entry).await?.ok_or_else(missing)?;
+            let last = depth + 1 == names.len();
+            let mut name = names[depth].clone();
+            entry = match tree.entries.get(name.as_bytes()) {
+                Some(found) => found.clone(),
+                None if last => {
+                    let longer = [name.as_bytes(), b".json"].concat();
+                    let found = tree.entries.get(longer.as_slice()).ok_or_else(missing)?.clone();
+                    name = EntryName::new(longer).map_err(|_| missing())?;
+                    location = location.ancestor(depth).join(&name);
+                    found
+                }
+                None => return Err(missing()),
+            };
+            depth += 1;
+            if let Value::Commit { kid } = &entry.value {
+                within = Some((*kid, Arc::new(self.commit(kid).await?), depth));
+            }
+        }
+        Ok(Found { location, entry, within, version })
+    }
+
+    /// What kind of object a KID is.
+    pub fn kind(&self, kid: &Kid) -> Result<Option<Kind>, Fault> {
+        self.keg.objects().kind(kid).map_err(|e| store_fault(kid, &e))
+    }
+
+    /// The entry of this version's root.
+    async fn root(&self) -> Result<Entry, Fault> {
+        self.pace().await;
+        self.keg.objects().tree_entry(&self.tree).map_err(|e| store_fault(&self.tree, &e))
+    }
+}
+
+/// Whether a commit is the value of `/source/<app>` or `/oci-images/<app>` rather than a version.
+fn is_value_of(location: &Location, commit: &Commit) -> bool {
+    let Some(app) = commit.extra.get("app").and_then(Json::as_str) else { return false };
+    match location.names() {
+        [first, second, ..] if second.as_bytes() == app.as_bytes() => match first.as_bytes() {
+            b"source" => commit.extra.contains_key("git"),
+            b"oci-images" => commit.extra.contains_key("image"),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What a store's error is to the one who asked.
+pub fn store_fault(kid: &Kid, error: &StoreError) -> Fault {
+    match error {
+        StoreError::Missing { .. } => {
+            Fault::new(StatusCode::NOT_FOUND, format!("{} is not in this Keg.", kid.short()))
+        }
+        other => Fault::inside(&format!("Reading {}", kid.short()), other),
+    }
+}
+
+/// What an unresolved KID is to the one who asked.
+pub fn resolve_fault(error: &NamesError) -> Fault {
+    match error {
+        NamesError::Unknown { .. } => Fault::not_found(format!("{error}.")),
+        NamesError::Ambiguous { candidates, .. } => {
+            let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+            Fault::not_found(format!("{error}.")).with("candidates", candidates)
+        }
+        other => Fault::inside("Looking up the KID", other),
+    }
+}
