@@ -83,12 +83,21 @@ pub(crate) struct Push {
     pub(crate) git: String,
     /// The commit at `/source/<app>` that was made of it.
     pub(crate) source: Kid,
-    /// Refs to put back if the deploy fails, and to what (`null`: they were not there).
+    /// Refs to put back if the deploy fails.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) undo: BTreeMap<String, Option<String>>,
+    pub(crate) undo: BTreeMap<String, Moved>,
     /// Fields others have added.
     #[serde(flatten)]
     pub(crate) more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How a push moved a ref: ids as 40 hex digits, `null` where there was none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    /// What it was.
+    pub(crate) from: Option<String>,
+    /// What it became.
+    pub(crate) to: Option<String>,
 }
 
 /// The refs of an app.
@@ -136,11 +145,6 @@ impl Repo {
         };
         let files = files(keg, app, &at)?;
         Ok(Self { app: app.clone(), refs, refs_kid, push, push_kid, source, tree, files })
-    }
-
-    /// Whether anything was ever pushed.
-    pub(crate) fn exists(&self) -> bool {
-        self.tree.is_some()
     }
 
     /// The files in `packs/` with this extension: name without it, and KID.
@@ -231,7 +235,8 @@ fn parse_refs(app: &AppName, bytes: &[u8]) -> Result<Refs, RepoError> {
 
 /// `refs.json` for these refs.
 pub(crate) fn refs_json(refs: &Refs) -> serde_json::Value {
-    refs.iter().map(|(name, id)| (name.clone(), id.to_string().into())).collect()
+    let texts = refs.iter().map(|(name, id)| (name.clone(), id.to_string().into()));
+    serde_json::Value::Object(texts.collect())
 }
 
 /// The files in `packs/`.

@@ -54,11 +54,6 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Bytes of the pack read so far: where the next entry starts.
-    pub(super) fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// Reads the pack's header: the number of objects it promises. `None`: nothing was sent.
     pub(super) fn header(&mut self) -> Result<Option<u32>, PackError> {
         self.fill(header::SIZE)?;

@@ -89,9 +89,9 @@ impl PackSet {
         self.cache = cache;
     }
 
-    /// Whether the object is here.
-    pub(crate) fn contains(&self, id: &oid) -> bool {
-        self.find(id).is_some()
+    /// Bytes of all packs.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.data.len() as u64).sum()
     }
 
     /// The object's kind, if it is here.

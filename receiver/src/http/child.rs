@@ -1,0 +1,103 @@
+//! A child process that answers one request.
+
+use std::{process::Stdio, sync::Arc};
+
+use axum::{
+    body::Body,
+    http::{StatusCode, header},
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+use super::{Context, HttpError, Job, body};
+use crate::work::GZIP;
+
+/// Bytes read from a child at once.
+const CHUNK: usize = 64 << 10;
+
+/// Starts a child and makes its output the response. The status line waits for the first output,
+/// so that a child that fails at once becomes an error.
+pub(super) async fn answer(
+    context: &Context,
+    job: Job,
+    request: Body,
+    media_type: &str,
+) -> Result<Response, HttpError> {
+    let permit = Arc::clone(&context.children).try_acquire_owned().map_err(|_| HttpError::Busy)?;
+    let mut child = start(context, &job).map_err(|error| HttpError::Child(error.to_string()))?;
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(HttpError::Child("it has no pipes".to_owned()));
+    };
+    let feeding = tokio::spawn(body::feed(request, stdin));
+    let mut output = Output { stdout, feeding: Some(feeding) };
+    let first = output.next().await.map_err(|error| HttpError::Child(error.to_string()))?;
+    if first.is_none() && !ended_well(&mut child).await {
+        return Err(HttpError::Child("see the log of keg up".to_owned()));
+    }
+    // The child outlives a client that goes away: what is stored is also deployed and settled.
+    tokio::spawn(async move {
+        let _permit = permit;
+        if let Err(error) = child.wait().await {
+            eprintln!("waiting for keg work receive: {error}");
+        }
+    });
+    let state = (first, output);
+    let body = stream::try_unfold(state, |(first, mut output)| async move {
+        let chunk = match first {
+            Some(chunk) => Some(chunk),
+            None => output.next().await?,
+        };
+        Ok::<_, std::io::Error>(chunk.map(|chunk| (chunk, (None, output))))
+    });
+    let response = Response::builder()
+        .status(StatusCode::OK)
+        .header(header::CONTENT_TYPE, media_type)
+        .header(header::CACHE_CONTROL, "no-cache, max-age=0, must-revalidate")
+        .body(Body::from_stream(body));
+    response.map_err(|error| HttpError::Child(error.to_string()))
+}
+
+fn start(context: &Context, job: &Job) -> std::io::Result<Child> {
+    let mut args = vec!["work", "receive", job.task.name(), job.app.as_str()];
+    if job.gzip {
+        args.push(GZIP);
+    }
+    let mut command = Command::from(keg::spawn::command(&args));
+    command.env("KEG_HOME", context.keg.home());
+    match &job.protocol {
+        Some(protocol) => command.env("GIT_PROTOCOL", protocol),
+        None => command.env_remove("GIT_PROTOCOL"),
+    };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
+}
+
+/// Whether a child that said nothing did what it should.
+async fn ended_well(child: &mut Child) -> bool {
+    child.wait().await.is_ok_and(|status| status.success())
+}
+
+/// What a child writes, then the end of what the client sends: a response that ends earlier would
+/// break the connection of a client that is still sending, and it would not read the reason.
+struct Output {
+    stdout: ChildStdout,
+    feeding: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        if self.stdout.read_buf(&mut chunk).await? > 0 {
+            return Ok(Some(chunk.freeze()));
+        }
+        if let Some(feeding) = self.feeding.take() {
+            feeding.await.map_err(std::io::Error::other)?;
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,3 @@
+//! todo
+use crate::Test;
+pub const TESTS: &[Test] = &[];
