@@ -6,10 +6,14 @@
 //! came of it a lock at `/packages/locks/<key>.json`, see `docs/namespace.md`.
 
 pub mod debian;
+pub mod error;
 pub mod http;
 pub mod progress;
 pub mod request;
 pub mod tree;
+
+/// Who the importer is in the histories of names.
+pub const AUTHOR: &str = "service/importer";
 
 pub use progress::{Progress, Report};
 pub use request::{Base, DebianWant, PypiWant, Request};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map};
 
 use keg::{
-    object::{Attrs, Entry, EntryName, Tree, Value},
+    object::{Attrs, Entry, EntryName, Tree},
     store::{Objects, StoreError},
 };
 
@@ -117,91 +117,6 @@ impl Dir {
     }
 }
 
-/// A tree that is changed at some paths; everything else is shared with what it was.
-pub struct Edit<'a> {
-    objects: &'a dyn Objects,
-    root: Entry,
-}
-
-impl<'a> Edit<'a> {
-    /// Begins to change `root`, a directory.
-    pub fn new(objects: &'a dyn Objects, root: Entry) -> Self {
-        Self { objects, root }
-    }
-
-    /// The changed tree.
-    pub fn finish(self) -> Entry {
-        self.root
-    }
-
-    /// What is at `path` now.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
-        match self.root.kid() {
-            Some(kid) => self.objects.walk(&kid, path),
-            None => Ok(None),
-        }
-    }
-
-    /// Puts `entry` at `path`, with the directories above; `None` removes it.
-    ///
-    /// # Errors
-    /// The store's. A component above that is no directory is replaced by one.
-    pub fn put(&mut self, path: &str, entry: Option<Entry>) -> Result<(), StoreError> {
-        let names: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        self.root = self.changed(Some(&self.root), &names, entry)?.unwrap_or(self.root.clone());
-        Ok(())
-    }
-
-    /// Puts a file with these bytes and mode at `path`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn file(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-        let mut entry = self.objects.put_bytes(bytes)?;
-        entry.attrs = Attrs::with_mode(mode);
-        self.put(path, Some(entry))
-    }
-
-    /// The names below the directory at `path`, none if it is no directory.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn names(&self, path: &str) -> Result<Vec<String>, StoreError> {
-        let Some(Entry { value: Value::Tree { kid, .. }, .. }) = self.get(path)? else {
-            return Ok(Vec::new());
-        };
-        let tree = self.objects.tree(&kid)?;
-        Ok(tree.entries.keys().map(EntryName::to_string_lossy).collect())
-    }
-
-    fn changed(
-        &self,
-        old: Option<&Entry>,
-        names: &[&str],
-        entry: Option<Entry>,
-    ) -> Result<Option<Entry>, StoreError> {
-        let Some((name, rest)) = names.split_first() else { return Ok(entry) };
-        let (mut tree, attrs) = match old {
-            Some(Entry { value: Value::Tree { kid, .. }, attrs }) => {
-                (self.objects.tree(kid)?, attrs.clone())
-            }
-            _ if entry.is_none() => return Ok(old.cloned()),
-            _ => (Tree::default(), Attrs::with_mode(0o755)),
-        };
-        let name = EntryName::new(*name).expect("because the paths edited are the importer's own");
-        match self.changed(tree.entries.get(name.as_bytes()), rest, entry)? {
-            Some(new) => tree.entries.insert(name, new),
-            None => tree.entries.remove(name.as_bytes()),
-        };
-        let mut changed = self.objects.put_tree(&tree)?;
-        changed.attrs = attrs;
-        Ok(Some(changed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use keg::store::MemoryStore;
@@ -229,20 +144,5 @@ mod tests {
         let usr = objects.walk(&kid, "usr").expect("read").expect("there");
         assert_eq!(usr.attrs.mode, 0o700);
         assert!(objects.walk(&kid, "usr/bin/x").expect("read").is_some());
-    }
-
-    #[test]
-    fn an_edit_changes_and_removes() {
-        let store = MemoryStore::new("");
-        let objects: &dyn Objects = &store;
-        let empty = Dir::default().write(objects).expect("written");
-        let mut edit = Edit::new(objects, empty.clone());
-        edit.file("etc/a", b"1", 0o600).expect("put");
-        edit.file("etc/b", b"2", 0o644).expect("put");
-        edit.put("etc/a", None).expect("removed");
-        edit.put("etc/not/there", None).expect("nothing to do");
-        assert_eq!(edit.names("etc").expect("listed"), ["b"]);
-        edit.put("etc", None).expect("removed");
-        assert_eq!(edit.finish(), empty);
     }
 }

@@ -79,7 +79,9 @@ impl Apt {
                 false => parse_one_line(&text, arch),
             };
             let malformed = |reason| AptError::Malformed { path: path.clone(), reason };
-            sources.extend(parsed.map_err(malformed)?.into_iter().map(|s| s.from_file(&path)));
+            for source in parsed.map_err(malformed)? {
+                sources.extend(resolved(source.from_file(&path))?);
+            }
         }
         if sources.is_empty() {
             return Err(AptError::NoSource { path: config.source_parts.clone() });
@@ -89,6 +91,20 @@ impl Apt {
         keyrings.extend(files_in(&config.trusted_parts, &["gpg", "asc"])?);
         Ok(Self { sources, keyrings, proxies: config.proxies.clone() })
     }
+}
+
+/// The source itself, or, for a list of mirrors (apt-transport-mirror(1)), the first of them.
+fn resolved(mut source: Source) -> Result<Option<Source>, AptError> {
+    if let Some(list) = source.uri.strip_prefix("mirror+file:") {
+        let path = Path::new(list.strip_prefix("//").unwrap_or(list));
+        let text = read_text(path)?.unwrap_or_default();
+        let words = text.lines().filter_map(|line| line.split_whitespace().next());
+        let Some(first) = words.filter(|word| !word.starts_with('#')).next() else {
+            return Ok(None);
+        };
+        source.uri = first.trim_end_matches('/').to_owned();
+    }
+    Ok(Some(source))
 }
 
 /// Files of a directory with one of these extensions, by name; none if there is no directory.

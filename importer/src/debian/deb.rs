@@ -155,7 +155,7 @@ pub fn unpack(objects: &dyn Objects, deb: impl Read, promise: &Promise) -> Resul
     };
     let data = {
         let mut reader = member(&mut ar, "data.tar", promise.data_limit())?;
-        let data = data::read(objects, &mut reader, promise, &control)?;
+        let data = data::read(objects, &mut reader, &control)?;
         drain(reader)?;
         data
     };

@@ -6,9 +6,12 @@ pub mod compress;
 pub mod deb;
 pub mod deb822;
 pub mod index;
+pub mod mirror;
 pub mod paths;
 pub mod relation;
+pub mod release;
 pub mod resolve;
+pub mod snapshot;
 pub mod tarball;
 #[cfg(test)]
 mod testing;

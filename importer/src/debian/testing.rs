@@ -9,7 +9,10 @@ use std::{
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use super::deb::Promise;
+use super::{
+    apt::{Apt, Source},
+    deb::Promise,
+};
 
 /// An entry of a hand-made archive.
 pub struct TarItem {
@@ -198,5 +201,84 @@ impl Drop for Signer {
         let kill =
             Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).status();
         drop(kill);
+    }
+}
+
+/// A signed mirror in a directory.
+pub struct TestMirror {
+    pub dir: tempfile::TempDir,
+    pub signer: Signer,
+    /// `Date` of what is published next.
+    pub date: String,
+    /// More lines of the `Release` that is published next.
+    pub fields: String,
+    pub origin: String,
+}
+
+impl TestMirror {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a directory"),
+            signer: Signer::new(),
+            date: "Sat, 12 Sep 2020 07:55:41 UTC".into(),
+            fields: String::new(),
+            origin: "Debian".into(),
+        }
+    }
+
+    /// The configuration of a machine that uses it for these suites.
+    pub fn apt(&self, suites: &[&str]) -> Apt {
+        let source = |suite: &&str| Source {
+            uri: format!("file:{}", self.dir.path().display()),
+            suite: (*suite).to_owned(),
+            components: vec!["main".into()],
+            ..Source::default()
+        };
+        let keyrings = vec![self.signer.keyring()];
+        Apt { sources: suites.iter().map(source).collect(), keyrings, ..Apt::default() }
+    }
+
+    /// The path of a file of the mirror.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Publishes packages as a suite.
+    pub fn publish(&self, suite: &str, debs: &[DebMaker]) {
+        let mut packages = String::new();
+        for deb in debs {
+            let promise = deb.promise();
+            let filename = format!("pool/{}.deb", promise.file_stem());
+            self.write(&filename, &deb.build());
+            let stanza = deb.stanza();
+            packages += &format!(
+                "{stanza}Installed-Size: 1\nFilename: {filename}\nSize: {}\nSHA256: {}\n\n",
+                promise.size, promise.sha256
+            );
+        }
+        let packed = xz(packages.as_bytes());
+        let dist = format!("dists/{suite}");
+        let hash = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+        let index = "main/binary-amd64";
+        self.write(&format!("{dist}/{index}/Packages.xz"), &packed);
+        self.write(&format!("{dist}/{index}/by-hash/SHA256/{}", hash(&packed)), &packed);
+        let release = format!(
+            "Origin: {}\nSuite: {suite}\nCodename: {suite}\nDate: {}\nAcquire-By-Hash: yes\n{}\
+             SHA256:\n {} {} {index}/Packages.xz\n {} {} {index}/Packages\n",
+            self.origin,
+            self.date,
+            self.fields,
+            hash(&packed),
+            packed.len(),
+            hash(packages.as_bytes()),
+            packages.len()
+        );
+        self.write(&format!("{dist}/InRelease"), &self.signer.sign(&release));
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("below the mirror")).expect("made");
+        std::fs::write(path, bytes).expect("written");
     }
 }

@@ -120,7 +120,10 @@ fn new(uri: &str, suite: &str, components: Vec<String>, arch: &str) -> Source {
 fn is_usable(source: &Source) -> bool {
     let schemes = ["http://", "https://", "file:", "mirror+file:"];
     let flat = source.suite.ends_with('/') || source.components.is_empty();
-    !flat && schemes.iter().any(|scheme| source.uri.starts_with(scheme))
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
+    let named = |name: &String| name.len() < 100 && name.bytes().all(plain);
+    let sound = named(&source.suite) && source.components.iter().all(named);
+    !flat && sound && schemes.iter().any(|scheme| source.uri.starts_with(scheme))
 }
 
 fn signed_by(value: &str) -> SignedBy {

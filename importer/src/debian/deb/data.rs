@@ -6,12 +6,13 @@ use std::{
 };
 
 use keg::{
+    ingest::link_group,
     object::{Attrs, Entry, EntryName, Kind, Value},
     store::Objects,
 };
 use md5::{Digest, Md5};
 
-use super::{Control, DebError, Promise};
+use super::{Control, DebError};
 use crate::{
     debian::{
         paths::{self, Parts},
@@ -43,12 +44,10 @@ pub struct Data {
 pub fn read(
     objects: &dyn Objects,
     archive: impl Read,
-    promise: &Promise,
     control: &Control,
 ) -> Result<Data, DebError> {
     let mut unpacker = Unpacker {
         objects,
-        promise,
         conffiles: control.conffiles.iter().map(|path| (path.clone(), None)).collect(),
         root: Dir::default(),
         shipped: HashMap::new(),
@@ -70,7 +69,6 @@ pub fn read(
 
 struct Unpacker<'a> {
     objects: &'a dyn Objects,
-    promise: &'a Promise,
     conffiles: BTreeMap<String, Option<String>>,
     root: Dir,
     /// Paths as shipped.
@@ -158,12 +156,13 @@ impl Unpacker<'_> {
         let target = paths::parts(link).map_err(|_| refuse())?;
         let is_file =
             matches!(self.shipped.get(&target), Some(ItemKind::File | ItemKind::HardLink));
-        let Some(Node::Leaf(entry)) = self.root.at(&paths::merged(&target)).filter(|_| is_file)
-        else {
+        let place = paths::merged(&target);
+        let Some(Node::Leaf(entry)) = self.root.at(&place).filter(|_| is_file) else {
             return Err(refuse());
         };
         if entry.attrs.link_group == 0 {
-            entry.attrs.link_group = link_group(self.promise, &target);
+            entry.attrs.link_group =
+                link_group(paths::show(&place).trim_start_matches('/').as_bytes());
         }
         Ok(entry.clone())
     }
@@ -210,14 +209,6 @@ fn attrs(item: &Item) -> Attrs {
         _ => (item.mode, item.mtime),
     };
     Attrs { mode, uid: item.uid, gid: item.gid, mtime, ..Attrs::with_mode(mode) }
-}
-
-/// A number for the link group of `target`, distinct among all packages of a root file system.
-fn link_group(promise: &Promise, target: &[EntryName]) -> u64 {
-    let text = format!("{}{}", promise.file_stem(), paths::show(target));
-    let kid = keg::Kid::of_blob(text.as_bytes());
-    let first = kid.as_bytes()[..8].try_into().expect("because a KID has 32 bytes");
-    u64::from_le_bytes(first).max(1)
 }
 
 /// Passes bytes on, and to MD5 if that is wanted.
