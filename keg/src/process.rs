@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     Keg, Kid, machine,
-    names::{CommitError, Txn},
+    names::{CommitError, NamesError, Txn},
     path::{NamePath, PathError},
     time::now,
 };
@@ -33,6 +33,9 @@ pub enum ProcessError {
         /// Why.
         source: CommitError,
     },
+    /// The table could not be read.
+    #[error(transparent)]
+    Table(#[from] NamesError),
     /// No path can be made for the row.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -138,12 +141,50 @@ impl Drop for Registration {
 /// The row could not be written.
 pub fn register(keg: &Keg, kind: &str, what: &str) -> Result<Registration, ProcessError> {
     let pid = process::id();
-    let process = Process::of(pid, &format!("{kind} {what}"))?;
+    let process = Process::of(pid, &what_of(kind, what))?;
     let row = process.row()?;
     let txn = Txn::new("keg", &format!("process {pid} started: {kind} {what}"))
         .set_json(row.clone(), describe(&process, kind, what));
     keg.commit(txn).map_err(|source| ProcessError::Row { pid, source })?;
     Ok(Registration { keg: keg.clone(), process, row })
+}
+
+/// Removes the rows of services and work on this machine whose processes are gone, for `keg up`
+/// to call when it starts and when a child of its died. Returns how many there were.
+///
+/// # Errors
+/// The table could not be read or written.
+pub fn remove_stale(keg: &Keg) -> Result<usize, ProcessError> {
+    let (machine, boot) = (machine::name(), machine::boot_id());
+    let table: NamePath = format!("/machines/{machine}/processes").parse()?;
+    let mut txn = Txn::new("keg", "processes that are gone");
+    let mut stale = 0;
+    for (name, _) in keg.list(&table)? {
+        let path = table.join(&name)?;
+        let Some(row) = keg.get_json(&path)? else { continue };
+        if row["app"].is_null() && !is_running(&row, &machine, &boot) {
+            txn = txn.remove(path);
+            stale += 1;
+        }
+    }
+    if stale > 0 {
+        keg.commit(txn).map_err(|source| ProcessError::Row { pid: process::id(), source })?;
+    }
+    Ok(stale)
+}
+
+/// Whether the process of a row, and not another with its number, runs since it was written.
+fn is_running(row: &Json, machine: &str, boot: &str) -> bool {
+    let number = |field: &str| row[field].as_u64();
+    let pid = number("pid").and_then(|pid| u32::try_from(pid).ok());
+    let (Some(pid), Some(start)) = (pid, number("start")) else { return false };
+    let what = what_of(row["type"].as_str().unwrap_or(""), row["what"].as_str().unwrap_or(""));
+    let kid = process_kid(machine, boot, pid, start, &what);
+    row["process"] == kid.to_string() && start_ticks(pid) == Some(start)
+}
+
+fn what_of(kind: &str, what: &str) -> String {
+    format!("{kind} {what}")
 }
 
 fn describe(process: &Process, kind: &str, what: &str) -> Json {
@@ -154,4 +195,47 @@ fn describe(process: &Process, kind: &str, what: &str) -> Json {
         "started": now(), "restarts": 0, "exit": null, "port": null,
         "command": std::env::args().collect::<Vec<_>>(), "stream": null,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_more_than_its_number() {
+        let kid = process_kid("m", "boot", 1, 2, "web");
+        for other in [
+            process_kid("m2", "boot", 1, 2, "web"),
+            process_kid("m", "boo", 1, 2, "tweb"),
+            process_kid("m", "boot", 2, 2, "web"),
+            process_kid("m", "boot", 1, 3, "web"),
+        ] {
+            assert_ne!(kid, other);
+        }
+        let this = Process::of(process::id(), "test").unwrap();
+        assert!(this.is_alive() && this.start_time > 0);
+        assert!(!Process { start_time: this.start_time + 1, ..this }.is_alive());
+        assert!(matches!(Process::of(u32::MAX, "x"), Err(ProcessError::NotThere { .. })));
+    }
+
+    #[test]
+    fn rows_come_and_go_with_their_processes() {
+        let keg = Keg::in_memory();
+        let registration = register(&keg, "service/front", "").unwrap();
+        let row = keg.get_json(registration.row()).unwrap().unwrap();
+        assert_eq!(row["process"], registration.process().kid.to_string());
+        assert_eq!((&row["type"], &row["app"]), (&json!("service/front"), &Json::Null));
+        let table = registration.row().parent().unwrap();
+        let mut gone = row.clone();
+        gone["start"] = json!(1);
+        let mut app = gone.clone();
+        app["app"] = json!("blog");
+        let txn = Txn::new("t", "m").set_json(table.join("gone.json").unwrap(), gone);
+        keg.commit(txn.set_json(table.join("app.json").unwrap(), app)).unwrap();
+        assert_eq!(remove_stale(&keg).unwrap(), 1);
+        assert_eq!(remove_stale(&keg).unwrap(), 0);
+        assert_eq!(keg.list(&table).unwrap().len(), 2, "apps' rows are the mayor's");
+        drop(registration);
+        assert_eq!(keg.list(&table).unwrap().len(), 1);
+    }
 }

@@ -4,6 +4,7 @@
 //! the conformance suite in [`crate::testing`].
 
 mod audit;
+mod canonical;
 pub(crate) mod durable;
 mod error;
 mod faulty;

@@ -4,7 +4,12 @@
 
 use std::{io::Write, time::Duration};
 
-use keg::{CommitError, Expected, Keg, NamePath, Txn, object::Entry, stream::Piece};
+use keg::{
+    CommitError, Expected, Keg, Kid, NamePath, NamesError, Txn,
+    object::{Entry, EntryName, Tree},
+    stream::Piece,
+    testing::commit_of,
+};
 use serde_json::json;
 
 fn path(text: &str) -> NamePath {
@@ -187,5 +192,104 @@ fn large_and_small_blobs_round_trip_and_are_not_written_twice() {
             let prefix = kid.short().parse().unwrap();
             assert_eq!(keg.resolve(&prefix).unwrap(), kid);
         }
+    });
+}
+
+#[test]
+fn a_prefix_that_could_be_two_is_refused_with_both() {
+    both(|keg| {
+        // Their KIDs share the first eight digits.
+        let kids = ["41092", "52490"].map(|text| keg.objects().put_bytes(text.as_bytes()).unwrap());
+        let mut kids = kids.map(|entry| entry.kid().unwrap());
+        kids.sort();
+        let Err(NamesError::Ambiguous { candidates, .. }) =
+            keg.resolve(&"K-ca89fb24".parse().unwrap())
+        else {
+            panic!("two objects start so")
+        };
+        assert_eq!(candidates, kids);
+        let longer = format!("K-{}", &kids[0].to_hex()[..20]);
+        assert_eq!(keg.resolve(&longer.parse().unwrap()).unwrap(), kids[0]);
+        let error = keg.resolve(&"K-00000000".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, NamesError::Unknown { .. }), "{error}");
+    });
+}
+
+#[test]
+fn only_values_that_are_here_can_be_set() {
+    both(|keg| {
+        let set = |entry| keg.commit(Txn::new("t", "m").set(path("/x"), entry)).map(|v| v.seq);
+        let absent = set(Entry::file(Kid::of_blob(b"absent"), 6));
+        assert!(matches!(absent, Err(CommitError::MissingValue { .. })), "{absent:?}");
+        let blob = keg.objects().put_bytes(b"a blob").unwrap();
+        let wrong = set(Entry::commit(blob.kid().unwrap()));
+        assert!(matches!(wrong, Err(CommitError::Store(_))), "{wrong:?}");
+        assert_eq!(keg.head().unwrap().seq, 0);
+        assert_eq!(set(blob).unwrap(), 1);
+    });
+}
+
+fn tree_of(keg: &Keg, names: &[(&[u8], &str)]) -> Entry {
+    let entries = names.iter().map(|(name, text)| {
+        let file = keg.objects().put_bytes(text.as_bytes()).unwrap();
+        (EntryName::new(*name).unwrap(), file)
+    });
+    keg.objects().put_tree(&Tree { entries: entries.collect() }).unwrap()
+}
+
+#[test]
+fn changes_are_leaves_below_trees_and_whole_values_else() {
+    both(|keg| {
+        let mut watch = keg.watch(&NamePath::root(), None).unwrap();
+        let mut changed = |entry: Entry, at: &str| {
+            keg.commit(Txn::new("t", "m").set(path(at), entry)).unwrap();
+            let changes = watch.try_next().unwrap();
+            changes.into_iter().map(|change| change.path.to_string()).collect::<Vec<_>>()
+        };
+        let old = tree_of(keg, &[(b"a", "1"), (b"b", "2"), (b"gone", "3")]);
+        let new = tree_of(keg, &[(b"a", "1"), (b"b", "two"), (b"new", "3")]);
+        assert_eq!(changed(old.clone(), "/d/t"), ["/d"], "a whole new tree is one change");
+        assert_eq!(changed(new.clone(), "/d/t"), ["/d/t/b", "/d/t/gone", "/d/t/new"]);
+        let mut attrs = new.clone();
+        attrs.attrs.uid = 7;
+        assert_eq!(changed(attrs, "/d/t"), ["/d/t"]);
+        let odd = tree_of(keg, &[(b"a", "1"), (b"\xff", "2")]);
+        assert_eq!(changed(odd, "/d/t"), ["/d/t"], "a name that no path can say");
+        for tree in [old, new] {
+            let commit = commit_of(tree.kid().unwrap(), vec![], "m");
+            let commit = keg.objects().put_commit(&commit).unwrap();
+            assert_eq!(changed(Entry::commit(commit), "/d/c"), ["/d/c"], "commits are values");
+        }
+        assert!(keg.get(&path("/d/c/new")).unwrap().is_some(), "but are walked through");
+        let below = keg.commit(Txn::new("t", "m").remove(path("/d/c/new")));
+        assert_eq!(below.unwrap(), keg.head().unwrap(), "and never changed from outside");
+        let below = keg.commit(Txn::new("t", "m").set_json(path("/d/c/new"), json!(1)));
+        assert!(below.unwrap_err().to_string().contains("/d/c is a commit"));
+    });
+}
+
+#[test]
+fn one_transaction_is_one_version_with_its_reason() {
+    both(|keg| {
+        let large = json!({"text": "x".repeat(5000)});
+        let txn = Txn::new("Ann <ann@example.org>", "why")
+            .set_json(path("/a"), json!(1))
+            .set_json(path("/a"), json!(2))
+            .set_json(path("/big.json"), large.clone())
+            .extra("by", json!("test"));
+        let version = keg.commit(txn).unwrap();
+        assert_eq!(version.seq, 1);
+        assert_eq!(keg.get_json(&path("/a")).unwrap(), Some(json!(2)), "the later step wins");
+        assert_eq!(keg.get_json(&path("/big.json")).unwrap(), Some(large));
+        let commit = keg.objects().commit(&version.commit).unwrap();
+        assert_eq!(
+            (commit.author.as_str(), commit.message.as_str()),
+            ("Ann <ann@example.org>", "why")
+        );
+        assert_eq!(commit.extra["by"], "test");
+        assert_eq!(commit.parents, [keg.version(0).unwrap().commit]);
+        let wrong = keg.read_json::<Vec<u8>>(&path("/a")).unwrap_err();
+        assert!(wrong.to_string().starts_with("/a is not the JSON document"), "{wrong}");
+        assert!(keg.get_json(&NamePath::root()).unwrap_err().to_string().contains("directory"));
     });
 }

@@ -20,11 +20,11 @@ use super::{
     Advance, Audited, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects,
     Plan, Root, StoreError,
     audit::audit_files,
+    canonical::{check_canonical, genesis},
     durable::Flock,
     format::{self, Access},
     io,
     log::{Log, NewObject, Place},
-    memory::{check_canonical, genesis},
     pending::{HOLD, Pending, object_path, write_file},
     verify::VerifyingFile,
 };
@@ -124,9 +124,16 @@ impl FileStore {
     }
 
     fn open_large(&self, kid: &Kid) -> Result<(File, u64), StoreError> {
-        let (path, size) = self.large(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
-        let file = File::open(&path).map_err(io(format_args!("reading {}", path.display())))?;
-        Ok((file, size))
+        // Twice: it may get its final name between being looked up and opened.
+        for _ in 0..2 {
+            let (path, size) = self.large(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
+            match File::open(&path) {
+                Ok(file) => return Ok((file, size)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
+            }
+        }
+        Err(StoreError::Missing { kid: *kid })
     }
 
     /// Whether a large blob of this size is there, so that it need not be written again.
@@ -182,7 +189,7 @@ fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, StoreError>
 fn lay_out(home: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(home)? {
         let name = entry?.file_name();
-        if !DIRECTORIES.iter().any(|known| name == *known) {
+        if name != "lost+found" && !DIRECTORIES.iter().any(|known| name == *known) {
             let text = format!("it holds {name:?} already; choose an empty directory");
             return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
         }

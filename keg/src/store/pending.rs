@@ -108,21 +108,32 @@ impl Pending {
         }
     }
 
-    /// Makes all of it durable and gives it its names. What fails stays waiting.
+    /// Makes all of it durable and gives it its names. What fails is forgotten, to be put again: a
+    /// kernel that could not write a file says so once, and a second sync would lie.
     pub(super) fn publish(&mut self, home: &Path) -> Result<(), StoreError> {
-        if self.files.len() < SYNC_ALL_FROM {
-            for waiting in self.files.values() {
-                let synced = File::open(&waiting.path).and_then(|file| file.sync_data());
-                synced.map_err(io(format_args!("syncing {}", waiting.path.display())))?;
-            }
-        } else {
-            let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
-            rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"))?;
+        let published = self.sync_files(home).and_then(|()| self.rename_files(home));
+        if published.is_err() {
+            self.files.drain().for_each(|(_, waiting)| remove(&waiting.path));
         }
+        published
+    }
+
+    fn sync_files(&self, home: &Path) -> Result<(), StoreError> {
+        if self.files.len() >= SYNC_ALL_FROM {
+            let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
+            return rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"));
+        }
+        for waiting in self.files.values() {
+            let synced = File::open(&waiting.path).and_then(|file| file.sync_data());
+            synced.map_err(io(format_args!("syncing {}", waiting.path.display())))?;
+        }
+        Ok(())
+    }
+
+    fn rename_files(&mut self, home: &Path) -> Result<(), StoreError> {
         let kids: Vec<Kid> = self.files.keys().copied().collect();
         for kid in kids {
-            let path = &self.files[&kid].path;
-            place(path, &object_path(home, &kid))?;
+            place(&self.files[&kid].path, &object_path(home, &kid))?;
             self.files.remove(&kid);
             self.unsynced_dirs.insert(kid.as_bytes()[0]);
         }
