@@ -115,6 +115,9 @@ impl Composer<'_> {
         entry: &Entry,
         below: &mut Vec<(u32, Kid)>,
     ) -> Result<u32, ErofsError> {
+        if entry.attrs.uid.max(entry.attrs.gid) == u32::MAX {
+            return Err(self.unsupported(&at, "its owner or group is 4294967295, which is none"));
+        }
         let xattrs = self.xattrs(&at, entry)?;
         let directory = self.objects.directory_of(entry).map_err(|e| self.read_error(&at, e))?;
         let Some(kid) = directory else {

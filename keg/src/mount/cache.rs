@@ -91,7 +91,7 @@ impl Images {
 
     /// Deletes the longest unused images but `keep`, until the others take less than `max` bytes.
     /// The kernel keeps those that are mounted, so this disturbs nobody.
-    fn trim(&self, keep: &Path, max: u64) -> Result<(), MountError> {
+    pub fn trim(&self, keep: &Path, max: u64) -> Result<(), MountError> {
         let mut images: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?.take(CACHE_FILES) {
             let entry = entry.map_err(failed("list", &self.dir))?;

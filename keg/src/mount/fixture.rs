@@ -53,8 +53,18 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     out
 }
 
-/// Fills a directory with one of each kind of file, in the sizes around every boundary.
+/// Fills a directory with one of each kind of file, and one with 5,000 entries.
 pub fn fill(dir: &Path) {
+    fill_few(dir);
+    let many = dir.join("many");
+    fs::create_dir(&many).unwrap();
+    for i in 0..5000 {
+        File::create(many.join(format!("{:x}-{i}", i * 7919 % 5000))).unwrap();
+    }
+}
+
+/// One of each kind of file, in the sizes around every boundary.
+pub fn fill_few(dir: &Path) {
     for (seed, size) in [0, 1, 2047, 2048, 2049, 4095, 4096, 4097, 100_000].into_iter().enumerate()
     {
         fs::write(dir.join(format!("file-{size}")), noise(size, seed as u64)).unwrap();
@@ -62,11 +72,6 @@ pub fn fill(dir: &Path) {
     fs::create_dir_all(dir.join("deep/er/est")).unwrap();
     fs::write(dir.join("deep/er/est/leaf"), "leaf\n").unwrap();
     fs::create_dir(dir.join("empty")).unwrap();
-    let many = dir.join("many");
-    fs::create_dir(&many).unwrap();
-    for i in 0..5000 {
-        File::create(many.join(format!("{:x}-{i}", i * 7919 % 5000))).unwrap();
-    }
     let odd = std::ffi::OsString::from_vec(b"!\xff\xfe not \x01 UTF-8\n".to_vec());
     fs::write(dir.join(odd), "odd").unwrap();
     fs::write(dir.join("n".repeat(255)), "long name").unwrap();
