@@ -125,15 +125,11 @@ impl Keg {
     /// Version number `seq`.
     ///
     /// # Errors
-    /// There is none such, or the store's.
+    /// [`NamesError::NoVersion`], or the store's.
     pub fn version(&self, seq: u64) -> Result<Version, NamesError> {
         match self.master().root(seq)? {
             Some(root) => self.version_of(root),
-            None => Err(StoreError::Log {
-                place: "the versions".to_owned(),
-                what: format!("version {seq} is not there"),
-            }
-            .into()),
+            None => Err(NamesError::NoVersion { seq }),
         }
     }
 

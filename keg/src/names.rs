@@ -7,6 +7,7 @@
 mod apply;
 mod diff;
 mod history;
+mod trail;
 mod txn;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) use apply::{Planned, plan};
 pub(crate) use diff::diff;
 pub use history::History;
+pub(crate) use trail::Trail;
 pub use txn::{Expected, Txn};
 
 /// A version of the whole namespace.
@@ -69,6 +71,12 @@ pub enum NamesError {
         path: NamePath,
         /// What it is.
         found: &'static str,
+    },
+    /// There is no version with this number.
+    #[error("this Keg has no version number {seq}; `keg log /` lists them")]
+    NoVersion {
+        /// What was asked for.
+        seq: u64,
     },
     /// No object starts so.
     #[error("nothing in this Keg has a KID that starts with K-{}", .prefix.digits())]

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     Keg,
     inotify::Bell,
-    names::{Change, NamesError, diff},
-    object::Entry,
+    names::{Change, NamesError, Trail, diff},
     path::NamePath,
     store::StoreError,
 };
@@ -52,7 +51,7 @@ pub struct Watch {
     path: NamePath,
     /// The version up to which changes have been handed out, and what the path was in it.
     seq: u64,
-    entry: Option<Entry>,
+    now: Trail,
     bell: Bell,
 }
 
@@ -65,8 +64,8 @@ impl Watch {
         if seq > newest || keg.master().root(seq)?.is_none() {
             return Err(WatchError::Compacted { since: seq, oldest: 0, newest });
         }
-        let entry = keg.get_at(&path, &keg.version(seq)?)?;
-        Ok(Self { keg, path, seq, entry, bell })
+        let now = Trail::find(keg.objects(), &path, &keg.version(seq)?.tree, None)?;
+        Ok(Self { keg, path, seq, now, bell })
     }
 
     /// The version up to which changes have been handed out: resume from here.
@@ -135,12 +134,13 @@ impl Watch {
     fn step(&mut self, changes: &mut Vec<Change>) -> Result<(), WatchError> {
         let seq = self.seq + 1;
         let version = self.keg.version(seq)?;
-        let now = self.keg.get_at(&self.path, &version)?;
-        let found = diff(self.keg.objects(), &self.path, self.entry.clone(), now.clone())?;
+        let objects = self.keg.objects();
+        let now = Trail::find(objects, &self.path, &version.tree, Some(&self.now))?;
+        let found = diff(objects, &self.path, self.now.entry.clone(), now.entry.clone())?;
         let commit = version.commit;
         let found = found.into_iter();
         changes.extend(found.map(|(path, old, new)| Change { seq, commit, path, old, new }));
-        (self.seq, self.entry) = (seq, now);
+        (self.seq, self.now) = (seq, now);
         Ok(())
     }
 }

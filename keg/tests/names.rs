@@ -293,3 +293,33 @@ fn one_transaction_is_one_version_with_its_reason() {
         assert!(keg.get_json(&NamePath::root()).unwrap_err().to_string().contains("directory"));
     });
 }
+
+#[test]
+fn histories_follow_a_path_into_commits_and_through_gaps() {
+    both(|keg| {
+        let set = |at: &str, entry: Entry| {
+            keg.commit(Txn::new("t", "m").set(path(at), entry)).unwrap().seq
+        };
+        let release = |text: &str| {
+            let tree = tree_of(keg, &[(b"x", text), (b"same", "same")]);
+            let commit = commit_of(tree.kid().unwrap(), vec![], text);
+            Entry::commit(keg.objects().put_commit(&commit).unwrap())
+        };
+        let seqs = |at: &str| -> Vec<u64> {
+            keg.history(&path(at)).map(|change| change.unwrap().seq).collect()
+        };
+        let first = set("/app/r", release("1"));
+        set("/app/other", release("1"));
+        let second = set("/app/r", release("2"));
+        let gone = keg.commit(Txn::new("t", "m").remove(path("/app"))).unwrap().seq;
+        set("/else", release("1"));
+        let back = set("/app/r", release("2"));
+        assert_eq!(seqs("/app/r/x"), [back, gone, second, first]);
+        assert_eq!(seqs("/app/r/same"), [back, gone, first]);
+        assert_eq!(seqs("/app/r"), [back, gone, second, first]);
+        assert_eq!(seqs("/").len(), 6);
+        assert_eq!(seqs("/nothing/there"), [] as [u64; 0]);
+        let error = keg.version(99).unwrap_err().to_string();
+        assert!(error.contains("no version number 99"), "{error}");
+    });
+}

@@ -1,7 +1,7 @@
 //! The versions in which a name changed.
 
-use super::{Change, NamesError};
-use crate::{Keg, object::Entry, path::NamePath};
+use super::{Change, NamesError, Trail};
+use crate::{Keg, path::NamePath};
 
 /// Versions in which a path changed, newest first. A version is compared with the one before it,
 /// so the first version has nothing to differ from and never appears.
@@ -10,18 +10,13 @@ pub struct History {
     path: NamePath,
     /// The version to look at next, and what the path was in it; `None`: not looked up yet.
     next: Option<u64>,
-    now: Option<Option<Entry>>,
+    now: Option<Trail>,
     failed: bool,
 }
 
 impl History {
     pub(crate) fn new(keg: Keg, path: NamePath) -> Self {
         Self { keg, path, next: None, now: None, failed: false }
-    }
-
-    fn entry(&self, seq: u64) -> Result<Option<Entry>, NamesError> {
-        let version = self.keg.version(seq)?;
-        self.keg.get_at(&self.path, &version)
     }
 
     fn step(&mut self) -> Result<Option<Change>, NamesError> {
@@ -33,16 +28,23 @@ impl History {
             if seq == 0 {
                 return Ok(None);
             }
+            let find = |seq: u64, known: Option<&Trail>| {
+                let tree = self.keg.version(seq)?.tree;
+                Ok::<_, NamesError>(Trail::find(self.keg.objects(), &self.path, &tree, known)?)
+            };
             let new = match self.now.take() {
                 Some(new) => new,
-                None => self.entry(seq)?,
+                None => find(seq, None)?,
             };
-            let old = self.entry(seq - 1)?;
+            let old = find(seq - 1, Some(&new))?;
             self.next = Some(seq - 1);
-            self.now = Some(old.clone());
-            if old != new {
+            let changed = old.entry != new.entry;
+            let before = old.entry.clone();
+            self.now = Some(old);
+            if changed {
                 let commit = self.keg.version(seq)?.commit;
-                return Ok(Some(Change { seq, commit, path: self.path.clone(), old, new }));
+                let path = self.path.clone();
+                return Ok(Some(Change { seq, commit, path, old: before, new: new.entry }));
             }
         }
     }
