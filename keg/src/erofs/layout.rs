@@ -1,6 +1,6 @@
 //! Where each inode, its data and the shared attributes lie in the image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::dir;
 use super::format::{
@@ -13,6 +13,8 @@ use super::{ErofsError, INLINE_MAX, MAX_IMAGE, MAX_INODES};
 /// Tails up to this length lie beside their inode, longer ones get a block of their own: above it
 /// the gap left before an inode that must not cross a block costs more than the rest of a block.
 const TAIL_MAX: u64 = 3072;
+/// This many inodes may wait for a place that leaves no gap.
+const MAX_WAITING: usize = 32;
 
 /// The plan of an image.
 pub struct Layout {
@@ -69,66 +71,98 @@ pub fn layout(image: &Image, xattrs: &Xattrs) -> Result<Layout, ErofsError> {
         return Err(ErofsError::Model { inode: 0, reason: "the root is not a directory" });
     }
     let epoch = commonest_time(&image.inodes);
-    let mut at = SUPER_OFFSET + SUPER_LEN;
-    let mut block = 0;
     let mut places = Vec::with_capacity(image.inodes.len());
-    for (number, inode) in image.inodes.iter().enumerate() {
+    let mut lengths = Vec::with_capacity(image.inodes.len());
+    let mut block = 0;
+    for (number, (inode, xattrs)) in image.inodes.iter().zip(&xattrs.inodes).enumerate() {
         let size = data_size(inode)
             .ok_or(ErofsError::Model { inode: number, reason: "its inline data is too long" })?;
-        let mut place = Place {
-            offset: 0,
-            extended: needs_extended(inode, size, epoch),
-            layout: DataLayout::Plain,
-            size,
-            block,
-            blocks: 0,
-        };
-        at = put(&mut place, inode, xattrs.inodes[number].len() as u64, at);
+        let (mut place, length) = shape(inode, size, xattrs.len() as u64, epoch);
+        place.block = block;
         block += place.blocks;
         places.push(place);
-        if at + block * BLOCK > MAX_IMAGE {
-            return Err(ErofsError::TooLarge { what: "bytes", limit: MAX_IMAGE });
-        }
+        lengths.push(length);
     }
-    let shared = at.next_multiple_of(4);
+    let shared = put(&mut places, &lengths).next_multiple_of(4);
     let data_block = (shared + xattrs.shared.len() as u64).div_ceil(BLOCK);
-    if (data_block + block) * BLOCK > MAX_IMAGE {
+    if (data_block + block).saturating_mul(BLOCK) > MAX_IMAGE {
         return Err(ErofsError::TooLarge { what: "bytes", limit: MAX_IMAGE });
     }
     Ok(Layout { places, epoch, shared, data_block, blocks: data_block + block })
 }
 
-/// Sets the place of an inode at or after `at`, and returns the byte after it.
-fn put(place: &mut Place, inode: &Inode, xattrs: u64, at: u64) -> u64 {
-    let start = at.next_multiple_of(SLOT);
-    let head = if place.extended { EXTENDED_LEN } else { COMPACT_LEN } + xattrs;
-    place.offset = start;
+/// Bytes that an inode takes in the inode area.
+#[derive(Clone, Copy)]
+struct Length {
+    /// Inode, attributes and chunk index: these may cross a block.
+    head: u64,
+    /// The tail of its data, which must not (the kernel answers EUCLEAN).
+    tail: u64,
+}
+
+impl Length {
+    /// The first place at or after `at`.
+    fn place(self, at: u64) -> u64 {
+        let start = at.next_multiple_of(SLOT);
+        let data = start + self.head;
+        if data % BLOCK + self.tail <= BLOCK {
+            return start;
+        }
+        // At the next block, which TAIL_MAX always leaves room for.
+        (data.next_multiple_of(BLOCK) - self.head).next_multiple_of(SLOT)
+    }
+}
+
+/// How an inode is kept, but not where.
+fn shape(inode: &Inode, size: u64, xattrs: u64, epoch: (i64, u32)) -> (Place, Length) {
+    let extended = needs_extended(inode, size, epoch);
+    let head = if extended { EXTENDED_LEN } else { COMPACT_LEN } + xattrs;
+    let mut place =
+        Place { offset: 0, extended, layout: DataLayout::Plain, size, block: 0, blocks: 0 };
     if let InodeKind::Hole(size) = inode.kind
         && size > 0
     {
         place.layout = DataLayout::Chunked;
-        return start + head + 4 * chunk_count(size);
+        return (place, Length { head: head + 4 * chunk_count(size), tail: 0 });
     }
-    let tail = place.size % BLOCK;
+    let tail = size % BLOCK;
     if tail == 0 || tail > TAIL_MAX {
-        place.blocks = place.size.div_ceil(BLOCK);
-        return start + head;
+        place.blocks = size.div_ceil(BLOCK);
+        return (place, Length { head, tail: 0 });
     }
-    // The tail must not cross a block (the kernel answers EUCLEAN); the inode itself may.
-    let fits = |offset: &u64| (offset + head) % BLOCK + tail <= BLOCK;
-    let offset = (start..start + BLOCK).step_by(SLOT as usize).find(fits);
-    match offset {
-        Some(offset) => {
-            place.offset = offset;
-            place.layout = DataLayout::Inline;
-            place.blocks = place.size / BLOCK;
-            offset + head + tail
+    place.layout = DataLayout::Inline;
+    place.blocks = size / BLOCK;
+    (place, Length { head, tail })
+}
+
+/// Gives every inode its place, the root the first, and returns the byte after the last. An inode
+/// that would leave a gap waits while a few others go before it.
+fn put(places: &mut [Place], lengths: &[Length]) -> u64 {
+    let mut at = SUPER_OFFSET + SUPER_LEN;
+    let mut waiting: VecDeque<usize> = VecDeque::new();
+    for number in 0..places.len() {
+        waiting.push_back(number);
+        // The root must be near the start; of the others, whichever leaves no gap.
+        while let Some(index) = waiting.iter().position(|number| {
+            *number == 0 || lengths[*number].place(at) == at.next_multiple_of(SLOT)
+        }) {
+            at = put_one(places, lengths, waiting.remove(index), at);
         }
-        None => {
-            place.blocks = place.size.div_ceil(BLOCK);
-            start + head
+        if waiting.len() > MAX_WAITING {
+            at = put_one(places, lengths, waiting.pop_front(), at);
         }
     }
+    while !waiting.is_empty() {
+        at = put_one(places, lengths, waiting.pop_front(), at);
+    }
+    at
+}
+
+fn put_one(places: &mut [Place], lengths: &[Length], number: Option<usize>, at: u64) -> u64 {
+    let Some(number) = number else { return at };
+    let length = lengths[number];
+    places[number].offset = length.place(at);
+    places[number].offset + length.head + length.tail
 }
 
 fn data_size(inode: &Inode) -> Option<u64> {

@@ -86,10 +86,12 @@ pub fn write(image: &Image, out: &mut (impl Write + Seek)) -> Result<Written, Er
     sink.pad_to(SUPER_OFFSET)?;
     sink.write(&superblock(image, &layout)?.encode())?;
     let mut buffer = Vec::new();
-    for (number, place) in layout.places.iter().enumerate() {
+    let mut order: Vec<usize> = (0..layout.places.len()).collect();
+    order.sort_unstable_by_key(|number| layout.places[*number].offset);
+    for number in order {
         buffer.clear();
         encode_inode(image, &layout, &xattrs, number, &mut buffer);
-        sink.pad_to(place.offset)?;
+        sink.pad_to(layout.places[number].offset)?;
         sink.write(&buffer)?;
     }
     sink.pad_to(layout.shared)?;
