@@ -98,7 +98,10 @@ pub enum NamesError {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A name is not what was expected; nothing has changed.
-    #[error("{path} has changed meanwhile: expected {expected}, found {}", describe(.found.as_deref()))]
+    #[error(
+        "{path} has changed meanwhile: expected {expected}, found {}",
+        describe(.found.as_deref())
+    )]
     Conflict {
         /// Which.
         path: NamePath,

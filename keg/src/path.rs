@@ -121,7 +121,8 @@ pub const MAX_APP_NAME: usize = 40;
 /// Why a text is not an app's name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} is not an app name: use 1 to 40 of a-z, 0-9 and -, starting with a letter and not ending in -"
+    "{0:?} is not an app name: use 1 to 40 of a-z, 0-9 and -, starting with a letter and not \
+     ending in -"
 )]
 pub struct AppNameError(String);
 

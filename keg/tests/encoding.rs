@@ -266,7 +266,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_canonical(bytes in any::<Vec<u8>>(), tree in any_tree(), at in any::<usize>()) {
+    fn any_bytes_are_refused_or_canonical(
+        bytes in any::<Vec<u8>>(), tree in any_tree(), at in any::<usize>()
+    ) {
         for mut bytes in [bytes, tree.encode().unwrap()] {
             if let (1.., Some(byte)) = (bytes.len(), bytes.get(at % bytes.len().max(1)).copied()) {
                 let len = bytes.len();

@@ -76,7 +76,8 @@ pub enum StoreError {
     },
     /// The disk reported a failed write; nothing can be promised until it is looked at.
     #[error(
-        "an earlier write to the disk failed, so this process commits no more: check the disk, then restart"
+        "an earlier write to the disk failed, so this process commits no more: check the disk, \
+         then restart"
     )]
     Poisoned,
     /// The directory holds no Keg.
@@ -100,7 +101,10 @@ pub enum StoreError {
         what: String,
     },
     /// The format may be read but not written by this version.
-    #[error("the Keg in {} has newer features ({features}) and can only be read by this version of keg", home.display())]
+    #[error(
+        "the Keg in {} has newer features ({features}) and can only be read by this version of keg",
+        home.display()
+    )]
     ReadOnly {
         /// Where.
         home: PathBuf,

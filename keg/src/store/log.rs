@@ -241,8 +241,8 @@ impl Log {
             return self.follow(&mut self.state(), head);
         }
         if head > (Position { segment: newest, offset: size }) {
-            let what = "the log ends before what log/HEAD says; if the log was not cut off but HEAD \
-                        damaged, remove HEAD: it is made again";
+            let what = "the log ends before what log/HEAD says; if the log was not cut off but \
+                        HEAD damaged, remove HEAD: it is made again";
             return Err(StoreError::Log { place: head.to_string(), what: what.to_owned() });
         }
         let end = {

@@ -92,8 +92,8 @@ pub(crate) fn newest_segment(dir: &Path) -> Result<Option<u32>, StoreError> {
 }
 
 /// Walks the records of a segment that start at `from` or later and before `to`, and returns where
-/// the last one ends. Checksums of objects are looked at only where a record may be torn: whoever reads an
-/// object checks it against its KID. Those of roots always are.
+/// the last one ends. Checksums of objects are looked at only where a record may be torn: whoever
+/// reads an object checks it against its KID. Those of roots always are.
 pub(crate) fn scan(
     file: &File,
     from: Position,
