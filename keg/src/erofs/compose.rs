@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::format::{MAX_MAJOR, MAX_MINOR, XATTR_HEADER_LEN};
-use super::model::{Dirent, Image, Inode, InodeKind};
+use super::model::{Attributes, Dirent, Image, Inode, InodeKind};
 use super::{ErofsError, INLINE_MAX, MAX_FILE, MAX_INODES, MAX_XATTRS, xattr};
 use crate::ingest::LinkKey;
 use crate::kid::Kid;
@@ -186,7 +186,7 @@ impl Composer<'_> {
         Ok(InodeKind::Inline(bytes))
     }
 
-    fn xattrs(&self, at: &At, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ErofsError> {
+    fn xattrs(&self, at: &At, entry: &Entry) -> Result<Attributes, ErofsError> {
         let mut xattrs = Vec::with_capacity(entry.attrs.xattrs.len());
         for (name, value) in &entry.attrs.xattrs {
             let name = match name.strip_prefix(OVERLAY_PREFIX) {
@@ -217,7 +217,7 @@ impl Composer<'_> {
         at: At,
         kind: InodeKind,
         attrs: &Attrs,
-        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+        xattrs: Attributes,
     ) -> Result<u32, ErofsError> {
         let number = self.image.inodes.len();
         if number >= MAX_INODES {

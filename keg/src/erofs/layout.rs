@@ -193,3 +193,73 @@ fn commonest_time(inodes: &[Inode]) -> (i64, u32) {
     let commonest = counts.into_iter().max_by_key(|(time, n)| (*n, std::cmp::Reverse(*time)));
     commonest.map_or((0, 0), |(time, _)| time)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::erofs::model::Dirent;
+    use crate::erofs::xattr;
+
+    /// Inline files of all lengths with attributes of all lengths, so that heads and tails meet
+    /// block boundaries at every distance.
+    fn many() -> Image {
+        let root = Inode {
+            kind: InodeKind::Directory { entries: Vec::new(), parent: 0 },
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            mtime_nsec: 0,
+            nlink: 2,
+            xattrs: Vec::new(),
+        };
+        let mut inodes = vec![root.clone()];
+        for number in 1..20_000_u32 {
+            let kind = match number % 3 {
+                0 => InodeKind::Hole(u64::from(number) << 20),
+                1 => InodeKind::Symlink(vec![b'x'; number as usize * 11 % 4095 + 1]),
+                _ => InodeKind::Inline(vec![1; number as usize * 7 % 2049]),
+            };
+            let value = vec![number as u8; (number * 13 % 700) as usize];
+            let xattrs = match number % 5 {
+                0 => vec![(format!("user.{number}").into_bytes(), value)],
+                _ => Vec::new(),
+            };
+            inodes.push(Inode { kind, xattrs, mtime: i64::from(number % 2), ..root.clone() });
+        }
+        let entries = (1..20_000).map(|inode| Dirent { name: format!("{inode:05}").into(), inode });
+        inodes[0].kind = InodeKind::Directory { entries: entries.collect(), parent: 0 };
+        Image { inodes, uuid: [0; 16] }
+    }
+
+    #[test]
+    fn nothing_overlaps_and_no_tail_crosses_a_block() {
+        let image = many();
+        let xattrs = xattr::plan(&image.inodes).unwrap();
+        let layout = layout(&image, &xattrs).unwrap();
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        let mut used = 0;
+        for ((place, inode), xattrs) in layout.places.iter().zip(&image.inodes).zip(&xattrs.inodes)
+        {
+            let chunks = match inode.kind {
+                InodeKind::Hole(size) => 4 * chunk_count(size),
+                _ => 0,
+            };
+            let own = if place.extended { EXTENDED_LEN } else { COMPACT_LEN };
+            let data = place.offset + own + xattrs.len() as u64 + chunks;
+            assert_eq!(place.offset % SLOT, 0);
+            assert!(data % BLOCK + place.tail() <= BLOCK, "{} {}", place.offset, place.tail());
+            spans.push((place.offset, data + place.tail()));
+            used += data + place.tail() - place.offset;
+        }
+        assert_eq!(layout.places[0].nid(), (SUPER_OFFSET + SUPER_LEN) / SLOT);
+        spans.sort_unstable();
+        assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "inodes overlap");
+        let end = spans.last().expect("inodes").1;
+        assert!(end <= layout.shared);
+        let gaps = end - used;
+        assert!(gaps < end / 20, "gaps of {gaps} in {end} bytes");
+        let blocks = layout.places.iter().map(|place| place.blocks).sum::<u64>();
+        assert_eq!(layout.data_block + blocks, layout.blocks);
+    }
+}

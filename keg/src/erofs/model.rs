@@ -9,6 +9,9 @@ pub struct Image {
     pub uuid: [u8; 16],
 }
 
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One inode.
 #[derive(Clone, Debug)]
 pub struct Inode {
@@ -27,7 +30,7 @@ pub struct Inode {
     /// How many names it has (directories: 2 + subdirectories).
     pub nlink: u32,
     /// Attributes exactly as the image holds them, sorted by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Attributes,
 }
 
 /// What an inode is.

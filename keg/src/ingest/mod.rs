@@ -33,6 +33,9 @@ pub const MAX_DEPTH: usize = 256;
 /// Most entries of one ingest.
 pub const MAX_ENTRIES: u64 = 1 << 22;
 
+/// Whether a path is left out.
+pub type Exclude<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// How a directory is read.
 #[derive(Clone, Copy, Default)]
 pub struct IngestOptions<'a> {
@@ -43,7 +46,7 @@ pub struct IngestOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// Leaves out the paths (relative to the directory, without `/` at either end) for which it
     /// answers true, with all that is below them.
-    pub exclude: Option<&'a dyn Fn(&[u8]) -> bool>,
+    pub exclude: Option<Exclude<'a>>,
 }
 
 impl IngestOptions<'_> {

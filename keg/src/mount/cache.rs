@@ -76,8 +76,10 @@ impl Images {
 
     fn make(&self, objects: &dyn Objects, tree: &Kid, path: &Path) -> Result<(), MountError> {
         // The kernel opens raw objects by itself, so they have to be in their places.
-        objects.sync().map_err(|source| MountError::Store { tree: *tree, source })?;
-        let image = |source: ErofsError| MountError::Image { tree: *tree, source };
+        objects
+            .sync()
+            .map_err(|source| MountError::Store { tree: *tree, source: source.into() })?;
+        let image = |source: ErofsError| MountError::Image { tree: *tree, source: source.into() };
         let composed = erofs::compose(objects, tree).map_err(image)?;
         let file = tempfile::Builder::new()
             .prefix("image-")

@@ -105,7 +105,7 @@ fn fill_special(dir: &Path) {
     let _ = fs::remove_file(&outside);
     fs::hard_link(dir.join("single"), outside).unwrap();
     fs::write(dir.join("setuid"), "#!/bin/sh\n").unwrap();
-    rustix::fs::chown(&dir.join("setuid"), Some(uid(1000)), Some(gid(70_000))).unwrap();
+    rustix::fs::chown(dir.join("setuid"), Some(uid(1000)), Some(gid(70_000))).unwrap();
     fs::set_permissions(dir.join("setuid"), PermissionsExt::from_mode(0o6755)).unwrap();
     fs::write(dir.join("capable"), noise(3000, 5)).unwrap();
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

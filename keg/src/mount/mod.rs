@@ -35,6 +35,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
 
 use crate::erofs::ErofsError;
+use crate::store::StoreError;
 use crate::{Keg, Kid};
 
 pub use table::{unmount, unmount_all_below};
@@ -70,7 +71,7 @@ pub enum MountError {
         tree: Kid,
         /// Why not.
         #[source]
-        source: ErofsError,
+        source: Box<ErofsError>,
     },
     /// A system call on a file failed.
     #[error("cannot {action} {path}")]
@@ -90,7 +91,7 @@ pub enum MountError {
         tree: Kid,
         /// Why not.
         #[source]
-        source: crate::store::StoreError,
+        source: Box<StoreError>,
     },
     /// The kernel refused.
     #[error("the kernel cannot {action} ({log})")]
