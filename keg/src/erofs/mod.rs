@@ -14,9 +14,9 @@
 //! Everything written here is understood by Linux 6.12 and newer, the first that mounts an image
 //! from a file without a loop device.
 //!
-//! Three steps, each ignorant of the next: [`compose`] turns a Keg tree into an [`Image`] (which
-//! names, which inodes, which overlay attributes), [`layout`] decides where each inode goes, and
-//! [`write`] writes the bytes. A delta image is another way to compose. Equal trees give equal
+//! Three steps, each ignorant of the next: [`compose()`] turns a Keg tree into an [`Image`] (which
+//! names, which inodes, which overlay attributes), `layout` decides where each inode goes, and
+//! [`write()`] writes the bytes. A delta image is another way to compose. Equal trees give equal
 //! bytes: the order is the tree's, times are the entries', and the UUID comes from the tree's KID.
 
 pub mod compose;

@@ -234,11 +234,10 @@ proptest! {
             }).collect();
             for (path, content) in leaves {
                 let file = objects.put_bytes(&[*content]).unwrap();
-                own = edit(objects, &own, [(path, Edit::Set(file.clone()))]).unwrap().kid().unwrap();
-                let mut parts = path.rmatch_indices('/').map(|(at, _)| &path[..at]).collect::<Vec<_>>();
-                parts.reverse();
+                let set = [(path, Edit::Set(file.clone()))];
+                own = edit(objects, &own, set).unwrap().kid().unwrap();
                 // A directory takes the place of a file.
-                for part in parts {
+                for part in path.match_indices('/').map(|(at, _)| &path[..at]) {
                     let there = objects.walk(&want, part).unwrap();
                     if matches!(there, Some(Entry { value: Value::File { .. }, .. })) {
                         want = remove_paths(objects, &want, [part]).unwrap().kid().unwrap();
