@@ -104,7 +104,8 @@ pub enum LaunchError {
     },
     /// A type that cannot be one.
     #[error(
-        "the pack wrote the process type {0:?}: use 1 to 20 of a-z, 0-9 and -, starting with a letter"
+        "the pack wrote the process type {0:?}: use 1 to 20 of a-z, 0-9 and -, starting with a \
+         letter"
     )]
     Type(String),
     /// The same type twice.

@@ -22,6 +22,12 @@ pub trait Sink {
     fn append(&mut self, lines: &[u8]) -> io::Result<()>;
 }
 
+impl Sink for keg::stream::StreamWriter {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write_all(lines)
+    }
+}
+
 impl Sink for Vec<u8> {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         self.write_all(lines)
@@ -85,6 +91,11 @@ impl<S: Sink> Log<S> {
             return;
         }
         self.line(&format!("{indent}{}", clean(line)));
+    }
+
+    /// Where the lines go.
+    pub fn sink(&self) -> &S {
+        &self.sink
     }
 
     /// The first error of writing, if any: the log is then incomplete.

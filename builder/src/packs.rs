@@ -201,14 +201,14 @@ fn put_folder(objects: &dyn Objects, files: &[(&str, &File)]) -> Result<Entry, P
 
 #[cfg(test)]
 mod tests {
-    use keg::store::MemoryStore;
+    use keg::Keg;
 
     use super::*;
 
     #[test]
     fn the_embedded_packs_are_on_the_contract() {
-        let memory = MemoryStore::default();
-        let store: &dyn Objects = &memory;
+        let keg = Keg::in_memory();
+        let store = keg.objects();
         let packs = load(store).expect("good packs");
         let names: Vec<_> = packs.order.iter().map(Pack::short_name).collect();
         assert_eq!(names, ["python", "static"]);

@@ -89,7 +89,7 @@ pub enum PlanError {
         pack: String,
         /// Where and why.
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// It requires what nobody provides.
     #[error("{pack} requires {name:?}, which neither a pack nor the platform provides")]
@@ -108,7 +108,7 @@ pub enum PlanError {
         name: String,
         /// Where and why.
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// Two suites at once, or none.
     #[error("{pack} must require packages of one Debian suite, but it asks for {suites:?}")]
@@ -133,7 +133,7 @@ pub enum PlanError {
 /// # Errors
 /// It is not a plan, or none of its alternatives can be met.
 pub fn parse(pack: &str, text: &str) -> Result<Wanted, PlanError> {
-    let toml = |source| PlanError::Toml { pack: pack.to_owned(), source };
+    let toml = |error| PlanError::Toml { pack: pack.to_owned(), source: Box::new(error) };
     let plan: Plan = toml::from_str(text).map_err(toml)?;
     let first = Alternative { provides: plan.provides, requires: plan.requires };
     let mut unmet = None;
@@ -166,10 +166,10 @@ fn is_provided(choice: &Alternative, name: &str) -> bool {
 fn wanted(pack: &str, requires: Vec<Require>) -> Result<Wanted, PlanError> {
     let (mut suites, mut packages, mut pypi) = (Vec::new(), Vec::new(), None);
     for require in &requires {
-        let metadata = |source| PlanError::Metadata {
+        let metadata = |error| PlanError::Metadata {
             pack: pack.to_owned(),
             name: require.name.clone(),
-            source,
+            source: Box::new(error),
         };
         match require.name.as_str() {
             "debian" => {

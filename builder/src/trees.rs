@@ -1,4 +1,4 @@
-//! Trees from trees: owners and times made one, paths inserted, the difference of two as a layer.
+//! Trees from trees: owners and times made one, the difference of two as a layer.
 //!
 //! None of it reads a blob; equal subtrees are shared.
 
@@ -9,6 +9,9 @@ use keg::{
 
 /// Marks a name that a layer removes from those below it, by the OCI image specification.
 const WHITEOUT: &[u8] = b".wh.";
+/// Earliest modification time in images: 1980-01-01T00:00:01Z, since zip files know none before
+/// 1980. Layers that depend on packages alone have it throughout.
+pub const FIRST_TIME: i64 = 315_532_801;
 /// Deepest tree that is followed.
 pub const MAX_DEPTH: usize = 256;
 
@@ -27,9 +30,6 @@ pub enum TreesError {
     /// A file whose name layers use for what they remove.
     #[error("{0:?} cannot be in an image: names that start with .wh. mean removed files there")]
     Whiteout(String),
-    /// A directory is wanted where there is something else.
-    #[error("{0:?} is not a directory")]
-    NotADirectory(String),
 }
 
 /// Owner and time that every entry of a tree gets.
@@ -78,41 +78,6 @@ fn stamp_at(
         *child = stamp_at(objects, child, stamp, depth + 1)?;
     }
     Ok(Entry { attrs, ..objects.put_tree(&tree)? })
-}
-
-/// The tree with `entry` at `path` (components separated by `/`); directories on the way that are
-/// not there are made with the attributes of `parents`.
-///
-/// # Errors
-/// The store fails, a component is no name, or one on the way is not a directory.
-pub fn insert(
-    objects: &dyn Objects,
-    root: &Entry,
-    path: &str,
-    entry: Entry,
-    parents: &Attrs,
-) -> Result<Entry, TreesError> {
-    let mut tree = match &root.value {
-        Value::Tree { kid, .. } => objects.tree(kid)?,
-        _ => return Err(TreesError::NotADirectory(path.to_owned())),
-    };
-    let (first, rest) = match path.split_once('/') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (path, None),
-    };
-    let name = EntryName::new(first)?;
-    let new = match rest {
-        None => entry,
-        Some(rest) => {
-            let below = match tree.entries.get(&name) {
-                Some(below) => below.clone(),
-                None => Entry { attrs: parents.clone(), ..objects.put_tree(&Tree::default())? },
-            };
-            insert(objects, &below, rest, entry, parents)?
-        }
-    };
-    tree.entries.insert(name, new);
-    Ok(Entry { attrs: root.attrs.clone(), ..objects.put_tree(&tree)? })
 }
 
 /// What `upper` has that `lower` has not, as an OCI layer: changed and new entries, directories on
@@ -169,40 +134,31 @@ fn delta_at(
     Ok(Some(Entry { attrs: upper.attrs.clone(), ..objects.put_tree(&layer)? }))
 }
 
-/// A tree of the given entries, 0755, owned by root.
-///
-/// # Errors
-/// The store fails, or a name is none.
-pub fn tree_of<'a>(
-    objects: &dyn Objects,
-    entries: impl IntoIterator<Item = (&'a str, Entry)>,
-) -> Result<Entry, TreesError> {
-    let mut tree = Tree::default();
-    for (name, entry) in entries {
-        tree.entries.insert(EntryName::new(name)?, entry);
-    }
-    Ok(objects.put_tree(&tree)?)
-}
-
 #[cfg(test)]
 mod tests {
-    use keg::store::MemoryStore;
+    use keg::{
+        Keg,
+        union::{Edit, edit},
+    };
 
     use super::*;
 
     /// A tree from lines of path and content; a path that ends in `/` is an empty directory.
     fn make(store: &dyn Objects, files: &[(&str, &str)]) -> Entry {
-        let mut root = store.put_tree(&Tree::default()).expect("stored");
-        for (path, content) in files {
+        let edits = files.iter().map(|(path, content)| {
             let entry = match path.strip_suffix('/') {
                 Some(_) => store.put_tree(&Tree::default()),
                 None => store.put_bytes(content.as_bytes()),
             };
-            let path = path.strip_suffix('/').unwrap_or(path);
-            let attrs = Attrs::with_mode(0o755);
-            root = insert(store, &root, path, entry.expect("stored"), &attrs).expect("inserted");
-        }
-        root
+            (*path, Edit::Set(entry.expect("stored")))
+        });
+        let empty = store.put_tree(&Tree::default()).expect("stored").kid().expect("a tree");
+        edit(store, &empty, edits).expect("a tree")
+    }
+
+    fn set(store: &dyn Objects, root: &Entry, path: &str, entry: Entry) -> Entry {
+        let root = root.kid().expect("a tree");
+        edit(store, &root, [(path, Edit::Set(entry))]).expect("a tree")
     }
 
     fn list(store: &dyn Objects, entry: &Entry, prefix: &str, out: &mut Vec<String>) {
@@ -218,8 +174,8 @@ mod tests {
 
     #[test]
     fn a_delta_has_what_changed_and_what_is_gone() {
-        let memory = MemoryStore::default();
-        let store: &dyn Objects = &memory;
+        let keg = Keg::in_memory();
+        let store = keg.objects();
         let check = |lower: &[(&str, &str)], upper: &[(&str, &str)], want: &[&str]| {
             let (lower, upper) = (make(store, lower), make(store, upper));
             let mut got = Vec::new();
@@ -239,13 +195,12 @@ mod tests {
 
     #[test]
     fn attributes_of_directories_are_part_of_a_delta() {
-        let memory = MemoryStore::default();
-        let store: &dyn Objects = &memory;
+        let keg = Keg::in_memory();
+        let store = keg.objects();
         let lower = make(store, &[("a/b", "1")]);
         let mut changed = store.walk(&lower.kid().expect("a tree"), "a").expect("ok").expect("a");
         changed.attrs.mode = 0o700;
-        let attrs = Attrs::with_mode(0o755);
-        let upper = insert(store, &lower, "a", changed, &attrs).expect("inserted");
+        let upper = set(store, &lower, "a", changed);
         let layer = delta(store, &lower, &upper).expect("a delta").expect("it differs");
         let a = store.walk(&layer.kid().expect("a tree"), "a").expect("ok").expect("a");
         assert_eq!(a.attrs.mode, 0o700);
@@ -254,8 +209,8 @@ mod tests {
 
     #[test]
     fn names_of_removals_are_refused() {
-        let memory = MemoryStore::default();
-        let store: &dyn Objects = &memory;
+        let keg = Keg::in_memory();
+        let store = keg.objects();
         let (lower, upper) = (make(store, &[]), make(store, &[(".wh.x", "")]));
         let error = delta(store, &lower, &upper).expect_err("refused").to_string();
         assert!(error.contains(".wh."), "{error}");
@@ -263,13 +218,13 @@ mod tests {
 
     #[test]
     fn stamps_reach_everything() {
-        let memory = MemoryStore::default();
-        let store: &dyn Objects = &memory;
+        let keg = Keg::in_memory();
+        let store = keg.objects();
         let mut entry = make(store, &[("a/b", "1")]);
         let kid = entry.kid().expect("a tree");
         let mut b = store.walk(&kid, "a/b").expect("ok").expect("there");
         b.attrs.mode = 0o4755;
-        entry = insert(store, &entry, "a/b", b, &Attrs::with_mode(0o755)).expect("inserted");
+        entry = set(store, &entry, "a/b", b);
         let owner = Stamp { uid: 1000, gid: 1000, mtime: 7 };
         let stamped = stamp(store, &entry, owner).expect("stamped");
         for path in ["a", "a/b"] {
