@@ -16,24 +16,34 @@
     sources.push(source);
   };
 
-  // The same rules as `line_class` in src/pages/log.rs.
-  const lineClass = (line) => {
-    if (line.startsWith("=====>")) return "done";
-    if (line.startsWith("----->")) return "step";
-    if (line.startsWith(" !") || line.startsWith("!!")) return "fail";
-    return line.split(" ", 3)[2] === "err" ? "err" : "plain";
+  // The same rules as in src/pages/log.rs.
+  const APP_LINE = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\.\d{3}Z) (\S+) (out|err) ?(.*)$/;
+  const shown = (line) => {
+    const span = document.createElement("span");
+    const app = APP_LINE.exec(line);
+    if (app) {
+      const head = document.createElement("span");
+      head.className = "t";
+      head.title = app[1];
+      head.textContent = app[2] + " " + app[3];
+      span.className = "l " + (app[4] === "err" ? "err" : "plain");
+      span.append(head, " " + app[5] + "\n");
+      return span;
+    }
+    let kind = "plain";
+    if (line.startsWith("=====>")) kind = "done";
+    else if (line.startsWith("----->")) kind = "step";
+    else if (line.startsWith(" !") || line.startsWith("!!")) kind = "fail";
+    span.className = "l " + kind;
+    span.textContent = line + "\n";
+    return span;
   };
 
   const append = (term, text) => {
     const pre = term.querySelector("pre");
     const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
     const lines = document.createDocumentFragment();
-    for (const line of text.split("\n")) {
-      const span = document.createElement("span");
-      span.className = "l " + lineClass(line);
-      span.textContent = line + "\n";
-      lines.append(span);
-    }
+    for (const line of text.split("\n")) lines.append(shown(line));
     pre.append(lines);
     while (pre.childElementCount > MAX_LINES) pre.firstElementChild.remove();
     if (atEnd) pre.scrollTop = pre.scrollHeight;

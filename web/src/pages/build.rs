@@ -120,7 +120,7 @@ fn inputs(build: &Build) -> Markup {
             h2 #inputs { "Inputs" }
             p.soft { "The same inputs give the same build: this key." }
             (parts::facts(&rows))
-            (package::list("Packages", &inputs.packages, inputs.suite.as_deref()))
+            (package::list(Some("Packages"), &inputs.packages, inputs.suite.as_deref()))
         }
     }
 }

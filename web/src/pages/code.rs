@@ -54,7 +54,7 @@ pub async fn file(view: &View, found: &Found) -> Result<Markup, Fault> {
         },
     };
     Ok(html! {
-        div.file {
+        div.sheet {
             p.bar {
                 @if let Some(lang) = lang { span { (lang.name) } }
                 @if lines > 0 { span { (format::count(lines as u64)) (if lines == 1 { " line" } else { " lines" }) } }

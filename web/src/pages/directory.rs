@@ -90,12 +90,12 @@ fn is_directory(entry: &Entry) -> bool {
 
 fn kind(entry: &Entry) -> &'static str {
     match &entry.value {
-        Value::Tree { .. } => "f dir",
-        Value::Commit { .. } => "f commit",
-        Value::Symlink { .. } => "f link",
-        Value::File { .. } if entry.attrs.mode & 0o111 != 0 => "f exec",
-        Value::File { .. } => "f file",
-        _ => "f other",
+        Value::Tree { .. } => "f f-dir",
+        Value::Commit { .. } => "f f-commit",
+        Value::Symlink { .. } => "f f-link",
+        Value::File { .. } if entry.attrs.mode & 0o111 != 0 => "f f-exec",
+        Value::File { .. } => "f f-file",
+        _ => "f f-other",
     }
 }
 

@@ -77,7 +77,7 @@ pub fn body(log: &Log) -> Markup {
         div.term data-stream=[stream] data-from=[from] {
             pre tabindex="0" role="log" aria-label="Log" {
                 @for line in stream_text::lines(&log.text) {
-                    span.l.(line_class(&line)) { (line) "\n" }
+                    span.l.(line_class(&line)) { (shown(&line)) "\n" }
                 }
             }
         }
@@ -98,11 +98,29 @@ fn line_class(line: &str) -> &'static str {
     if line.starts_with(" !") || line.starts_with("!!") {
         return "fail";
     }
-    // An app's line: `<time> <type>.<index> <out|err> <text>`.
-    match line.splitn(4, ' ').nth(2) {
-        Some("err") => "err",
+    match app_line(line) {
+        Some(_) if line.split(' ').nth(2) == Some("err") => "err",
         _ => "plain",
     }
+}
+
+/// A line; of an app's line, the clock and the process are set apart.
+fn shown(line: &str) -> Markup {
+    match app_line(line) {
+        Some((time, process, text)) => html! {
+            span.t title=(time) { (&time[11..19]) " " (process) } " " (text)
+        },
+        None => html! { (line) },
+    }
+}
+
+/// Time, process and text of `<RFC 3339> <type>.<index> <out|err> <text>`.
+fn app_line(line: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = line.splitn(4, ' ');
+    let (time, process, channel) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = time.len() == 24 && time.is_ascii() && time.ends_with('Z');
+    let fits = whole && matches!(channel, "out" | "err");
+    fits.then(|| (time, process, parts.next().unwrap_or("")))
 }
 
 #[cfg(test)]
@@ -118,9 +136,12 @@ mod tests {
             (" !     no such package", "fail"),
             ("2026-01-31T12:00:00.000Z web.0 err Traceback", "err"),
             ("2026-01-31T12:00:00.000Z web.0 out err", "plain"),
+            ("not a log err", "plain"),
             ("", "plain"),
         ] {
             assert_eq!(line_class(line), want, "{line}");
         }
+        let line = shown("2026-01-31T12:00:05.000Z web.0 out a <b>").into_string();
+        assert!(line.contains(">12:00:05 web.0</span> a &lt;b&gt;"), "{line}");
     }
 }

@@ -70,7 +70,7 @@ fn about(name: &str, found: &Found) -> (String, Vec<(&'static str, Markup)>) {
 }
 
 /// Packages with their versions, each linked to its page or tree.
-pub fn list(title: &str, packages: &[Package], suite: Option<&str>) -> Markup {
+pub fn list(title: Option<&str>, packages: &[Package], suite: Option<&str>) -> Markup {
     if packages.is_empty() {
         return html! {};
     }
@@ -105,7 +105,7 @@ pub fn list(title: &str, packages: &[Package], suite: Option<&str>) -> Markup {
         }
     };
     html! {
-        h3 { (title) }
+        @if let Some(title) = title { h3 { (title) } }
         (group("PyPI", &own))
         (group("Debian", &system))
     }
@@ -176,6 +176,6 @@ fn section(name: &str, part: &LockPart) -> Markup {
         rows.push(("Tree", parts::kid(tree)));
     }
     html! {
-        section { h2 { (name) } (parts::facts(&rows)) (list("Packages", &part.packages, part.suite.as_deref())) }
+        section { h2 { (name) } (parts::facts(&rows)) (list(None, &part.packages, part.suite.as_deref())) }
     }
 }

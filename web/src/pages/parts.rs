@@ -146,11 +146,11 @@ pub fn problem(title: &str, problem: &docs::Problem, more: &Markup) -> Markup {
 }
 
 /// Names and values.
-pub fn facts(rows: &[(&str, Markup)]) -> Markup {
+pub fn facts<S: AsRef<str>>(rows: &[(S, Markup)]) -> Markup {
     html! {
         dl.facts {
             @for (name, value) in rows {
-                div { dt { (name) } dd { (value) } }
+                div { dt { (name.as_ref()) } dd { (value) } }
             }
         }
     }

@@ -37,7 +37,7 @@ pub async fn page(view: &View, found: &Found, machine: &str, id: &str) -> Result
                     None => "One of Keg's own processes on ",
                 }
                 a href=(url_of(&format!("/machines/{machine}"))) { (machine) }
-                @if let Some(pid) = process.pid { ", number " b { (pid) } }
+                @if let Some(pid) = process.pid { ", pid " b { (pid) } }
                 ", started " (parts::time(process.started.as_deref())) "."
             }
         }
@@ -115,7 +115,7 @@ pub async fn chain(
         step: "Process",
         what: parts::kid_at(kid, &url),
         note: html! {
-            @if let Some(pid) = process.pid { "number " (pid) ", " }
+            @if let Some(pid) = process.pid { "pid " (pid) " · " }
             "since " (parts::time(process.started.as_deref()))
         },
         here: true,

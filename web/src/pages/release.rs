@@ -61,7 +61,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
             @if build.inputs.packages.is_empty() { p.empty { "None." } }
-            (package::list("In this image", &build.inputs.packages, build.inputs.suite.as_deref()))
+            (package::list(None, &build.inputs.packages, build.inputs.suite.as_deref()))
         }
         p.more {
             a href=(url_of(&format!("/apps/{app}"))) { "The app" } " · "

@@ -59,7 +59,7 @@ fn commit(found: &Found, app: &str) -> Markup {
                 (parts::kid_at(&text, &at(&format!("/source/{app}"), &text)))
                 @if let Some(git) = git { " · git " code title=(git) { (git.get(..8).unwrap_or(git)) } }
                 @if let Some(parent) = parent {
-                    " · " a href=(at(&format!("/source/{app}"), &parent.to_string())) { "before it" }
+                    " · " a href=(at(&format!("/source/{app}"), &parent.to_string())) { "the push before" }
                 }
                 @if pinned { " · " a href=(found.location.current().url()) { "newest" } }
                 @else { " · " a href=(permanent(found, kid)) { "permanent link" } }
