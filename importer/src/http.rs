@@ -2,10 +2,16 @@
 //!
 //! Nothing it returns is trusted: callers check sizes and hashes of their own.
 
+mod resolver;
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::{self, Read, Write},
     time::Duration,
 };
+
+use resolver::Remembering;
 
 /// Attempts for one document, the first included.
 pub const ATTEMPTS: u32 = 3;
@@ -101,6 +107,7 @@ impl HttpError {
 /// A client that keeps its connections alive. One thread, blocking.
 pub struct Client {
     agent: ureq::Agent,
+    names: Remembering,
 }
 
 impl Client {
@@ -128,7 +135,10 @@ impl Client {
             .timeout_recv_response(Some(RESPONSE_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))
             .build();
-        Ok(Self { agent: config.new_agent() })
+        let names = Remembering::default();
+        let connector = ureq::unversioned::transport::DefaultConnector::new();
+        let agent = ureq::Agent::with_parts(config, connector, names.clone());
+        Ok(Self { agent, names })
     }
 
     /// Fetches `url` into memory, at most `limit` bytes.
@@ -174,6 +184,7 @@ impl Client {
     ) -> Result<(), HttpError> {
         let url_text = || url.to_owned();
         let response = self.agent.get(url).header("accept", accept).call().map_err(|source| {
+            self.names.forget();
             HttpError::Unreachable { url: url_text(), source: Box::new(source) }
         })?;
         match response.status().as_u16() {

@@ -8,12 +8,21 @@
 pub mod debian;
 pub mod error;
 pub mod http;
+pub mod import;
+pub mod lockfile;
 pub mod progress;
 pub mod request;
+#[doc(hidden)]
+pub mod sandbox_shim;
 pub mod tree;
 
 /// Who the importer is in the histories of names.
 pub const AUTHOR: &str = "service/importer";
 
+/// Instead of a request's key: `keg work import packages` is a worker of another import.
+pub const WORKER: &str = "packages";
+
+pub use error::ImportError;
+pub use import::{import_now, pending, request, work_import};
 pub use progress::{Progress, Report};
 pub use request::{Base, DebianWant, PypiWant, Request};

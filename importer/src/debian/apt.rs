@@ -80,7 +80,7 @@ impl Apt {
             };
             let malformed = |reason| AptError::Malformed { path: path.clone(), reason };
             for source in parsed.map_err(malformed)? {
-                sources.extend(resolved(source.from_file(&path))?);
+                sources.extend(resolved(source.named_in(&path))?);
             }
         }
         if sources.is_empty() {
@@ -98,8 +98,8 @@ fn resolved(mut source: Source) -> Result<Option<Source>, AptError> {
     if let Some(list) = source.uri.strip_prefix("mirror+file:") {
         let path = Path::new(list.strip_prefix("//").unwrap_or(list));
         let text = read_text(path)?.unwrap_or_default();
-        let words = text.lines().filter_map(|line| line.split_whitespace().next());
-        let Some(first) = words.filter(|word| !word.starts_with('#')).next() else {
+        let mut words = text.lines().filter_map(|line| line.split_whitespace().next());
+        let Some(first) = words.find(|word| !word.starts_with('#')) else {
             return Ok(None);
         };
         source.uri = first.trim_end_matches('/').to_owned();

@@ -64,7 +64,7 @@ pub fn parts(path: &[u8]) -> Result<Parts, PathError> {
 
 /// The same path on a system whose `/bin`, `/lib`, … are links into `/usr`.
 pub fn merged(parts: &[EntryName]) -> Parts {
-    let in_usr = parts.first().is_some_and(|first| is_merged(first));
+    let in_usr = parts.first().is_some_and(is_merged);
     let usr = in_usr.then(|| EntryName::new("usr").expect("because usr is a name"));
     usr.into_iter().chain(parts.iter().cloned()).collect()
 }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn bad_paths_say_why() {
         let long = format!("./{}", "a".repeat(256));
-        let deep = "./a".repeat(1) + &"/a".repeat(64);
+        let deep = "./a".to_owned() + &"/a".repeat(64);
         for (path, want) in [
             (&b"/etc/passwd"[..], "absolute"),
             (b"./../etc", ".. component"),

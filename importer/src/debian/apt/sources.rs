@@ -31,7 +31,7 @@ pub struct SignedBy {
 }
 
 impl Source {
-    pub(super) fn from_file(mut self, path: &Path) -> Self {
+    pub(super) fn named_in(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.file);
         self
     }

@@ -178,9 +178,11 @@ impl Taking<'_> {
         let kid = entry.kid().expect("because trees have KIDs");
         let path = suite_path(suite);
         let at = |name: &str| path.join(name).expect("because it is a path component");
+        let now = keg::time::now_ms();
+        let checked = json!({ "checked": keg::time::rfc3339(now), "checked_ms": now });
         let txn = Txn::new(crate::AUTHOR, &format!("snapshot of {suite}"))
             .set(at("snapshot"), entry)
-            .set_json(at("checked.json"), json!({ "checked": keg::time::now() }));
+            .set_json(at("checked.json"), checked);
         self.keg.commit(txn)?;
         read(self.keg, suite, kid)
     }

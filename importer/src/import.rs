@@ -1,0 +1,292 @@
+//! One request from beginning to end: its lock, its stream, its outcome.
+
+#[cfg(test)]
+mod tests;
+
+use keg::{Keg, NamePath, Txn, stream::StreamWriter};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    AUTHOR, Progress, Report, Request, WORKER,
+    debian::{self, import::Machine},
+    error::ImportError,
+    lockfile::Lockfile,
+    progress::megabytes,
+    request::{KEY_DIGITS, key_of},
+};
+
+/// Most streams that one key may have had.
+const MAX_STREAMS: u32 = 1000;
+/// Lines about a count are a tenth of the whole apart.
+const COUNT_STEPS: u64 = 10;
+
+/// Asks for packages: writes the request, unless it is done or being done, and returns its key. A
+/// request that failed before is tried again.
+///
+/// # Errors
+/// The request is none, or the Keg's.
+pub fn request(keg: &Keg, request: &Request) -> Result<String, ImportError> {
+    let request = request.clone().normal()?;
+    let key = request.key();
+    let lock = keg.get_json(&lock_path(&key))?;
+    let state = lock.as_ref().and_then(|lock| lock["state"].as_str());
+    match state {
+        Some("done") => return Ok(key),
+        Some("running") if Lockfile::attempt(keg, &key)?.is_none() => return Ok(key),
+        _ => {}
+    }
+    let mut document = serde_json::to_value(&request).expect("because it is plain data");
+    document["asked"] = keg::time::now().into();
+    let mut txn =
+        Txn::new(AUTHOR, &format!("request {key}")).set_json(request_path(&key), document);
+    if state == Some("failed") {
+        txn = txn.remove(lock_path(&key));
+    }
+    keg.commit(txn)?;
+    Ok(key)
+}
+
+/// Requests that nobody works on: without a lock, or with one whose import died.
+///
+/// # Errors
+/// The Keg's.
+pub fn pending(keg: &Keg) -> Result<Vec<String>, ImportError> {
+    let mut keys = Vec::new();
+    for (name, _) in keg.list(&path("/packages/requests"))? {
+        let Some(key) = name.strip_suffix(".json").filter(|key| is_key(key)) else { continue };
+        let lock = keg.get_json(&lock_path(key))?;
+        let state = lock.as_ref().and_then(|lock| lock["state"].as_str());
+        let waits = match state {
+            None => true,
+            Some("running") => Lockfile::attempt(keg, key)?.is_some(),
+            _ => false,
+        };
+        if waits {
+            keys.push(key.to_owned());
+        }
+    }
+    Ok(keys)
+}
+
+/// Imports in this process, telling `report`; returns the lock.
+///
+/// # Errors
+/// The import failed; the lock says so too.
+pub fn import_now(
+    keg: &Keg,
+    request: &Request,
+    report: &mut Report<'_>,
+) -> Result<Json, ImportError> {
+    import_on(&Machine::new(keg), request, report)
+}
+
+/// Imports with another machine's configuration.
+fn import_on(
+    machine: &Machine<'_>,
+    request: &Request,
+    report: &mut Report<'_>,
+) -> Result<Json, ImportError> {
+    let keg = machine.keg;
+    let request = request.clone().normal()?;
+    let key = request.key();
+    if let Some(lock) = done(keg, &key)? {
+        return Ok(lock);
+    }
+    let _held = match Lockfile::attempt(keg, &key)? {
+        Some(held) => held,
+        None => {
+            report(Progress::Phase("Waiting for another import of the same".into()));
+            Lockfile::wait(keg, &key)?
+        }
+    };
+    if let Some(lock) = done(keg, &key)? {
+        return Ok(lock);
+    }
+    Import { keg, machine, key: &key, request: &request, started: keg::time::now() }.run(report)
+}
+
+/// The child process that does the request with this key, or, for [`WORKER`], packages for another
+/// import. Returns the exit code.
+pub fn work_import(keg: &Keg, key: &str) -> i32 {
+    if key == WORKER {
+        return debian::pool::serve(keg);
+    }
+    let run = || -> Result<Json, ImportError> {
+        let found = if is_key(key) { keg.get_json(&request_path(key))? } else { None };
+        let document = found.ok_or_else(|| ImportError::no_request(key))?;
+        if key_of(&document) != key {
+            return Err(ImportError::no_request(key));
+        }
+        let request: Request =
+            serde_json::from_value(document).map_err(|_| ImportError::no_request(key))?;
+        import_now(keg, &request, &mut |_| {})
+    };
+    match run() {
+        Ok(_) => 0,
+        Err(error) => {
+            eprintln!("import {key}: {}", error.message());
+            1
+        }
+    }
+}
+
+struct Import<'a> {
+    keg: &'a Keg,
+    machine: &'a Machine<'a>,
+    key: &'a str,
+    request: &'a Request,
+    started: String,
+}
+
+impl Import<'_> {
+    fn run(&self, report: &mut Report<'_>) -> Result<Json, ImportError> {
+        let mut stream = self.stream()?;
+        self.begin(stream.id())?;
+        let id = stream.id().to_owned();
+        let mut told = Told::default();
+        let result = self.parts(&mut |news| {
+            // A stream that cannot be written must not stop the import.
+            if let Some(line) = told.line(&news) {
+                drop(stream.line(&line));
+            }
+            report(news);
+        });
+        let finished = result.and_then(|(lock, names)| self.finish(&id, lock, names));
+        if let Err(error) = &finished {
+            drop(stream.line(&format!("failed: {}", error.message())));
+            // A full disk may keep even this from being written: what is told is the first cause,
+            // and an import that stays "running" without a process is pending again.
+            drop(self.fail(&id, error));
+        }
+        drop(stream);
+        drop(self.keg.streams().seal(&id));
+        finished
+    }
+
+    /// A stream that is not sealed: an import that failed before has sealed its own.
+    fn stream(&self) -> Result<StreamWriter, ImportError> {
+        let streams = self.keg.streams();
+        for n in 1..MAX_STREAMS {
+            let id = match n {
+                1 => format!("import-{}", self.key),
+                n => format!("import-{}-{n}", self.key),
+            };
+            if streams.sealed(&id)?.is_none() {
+                return Ok(streams.create(&id)?);
+            }
+        }
+        Err(ImportError::no_request(self.key))
+    }
+
+    fn begin(&self, stream: &str) -> Result<(), ImportError> {
+        let mut txn = Txn::new(AUTHOR, &format!("import {} begins", self.key))
+            .set_json(lock_path(self.key), self.document("running", stream));
+        if self.keg.get(&request_path(self.key))?.is_none() {
+            let request = serde_json::to_value(self.request).expect("because it is plain data");
+            txn = txn.set_json(request_path(self.key), request);
+        }
+        self.keg.commit(txn)?;
+        Ok(())
+    }
+
+    /// The parts of the lock, and the names to set with it.
+    fn parts(&self, report: &mut Report<'_>) -> Result<Parts, ImportError> {
+        let mut lock = json!({});
+        let mut names = Vec::new();
+        if let Some(want) = &self.request.debian {
+            let done = self.machine.import(want, self.key, report)?;
+            lock["debian"] = done.lock;
+            names.extend(done.names);
+        }
+        Ok((lock, names))
+    }
+
+    fn finish(&self, stream: &str, parts: Json, names: Names) -> Result<Json, ImportError> {
+        let mut lock = self.document("done", stream);
+        lock["finished"] = keg::time::now().into();
+        for part in ["debian", "pypi"] {
+            if let Some(value) = parts.get(part) {
+                lock[part] = value.clone();
+            }
+        }
+        let mut txn = Txn::new(AUTHOR, &format!("import {} is done", self.key))
+            .set_json(lock_path(self.key), lock.clone());
+        for (path, entry) in names {
+            txn = txn.set(path, entry);
+        }
+        self.keg.commit(txn)?;
+        Ok(lock)
+    }
+
+    fn fail(&self, stream: &str, error: &ImportError) -> Result<(), ImportError> {
+        let mut lock = self.document("failed", stream);
+        lock["error"] = json!({ "message": error.message(), "hint": error.hint() });
+        lock["finished"] = keg::time::now().into();
+        let txn = Txn::new(AUTHOR, &format!("import {} failed", self.key))
+            .set_json(lock_path(self.key), lock);
+        self.keg.commit(txn)?;
+        Ok(())
+    }
+
+    fn document(&self, state: &str, stream: &str) -> Json {
+        json!({
+            "state": state,
+            "request": self.key,
+            "stream": stream,
+            "started": self.started,
+        })
+    }
+}
+
+type Names = Vec<(NamePath, keg::object::Entry)>;
+type Parts = (Json, Names);
+
+/// News as lines of text, counts not more often than is readable.
+#[derive(Default)]
+struct Told {
+    step: u64,
+}
+
+impl Told {
+    fn line(&mut self, news: &Progress) -> Option<String> {
+        match news {
+            Progress::Phase(text) => {
+                self.step = 0;
+                Some(text.clone())
+            }
+            Progress::Detail(text) => Some(format!("  {text}")),
+            Progress::Count { done, total, bytes, total_bytes } => {
+                let step = (bytes * COUNT_STEPS).checked_div(*total_bytes).unwrap_or(0);
+                let last = done == total;
+                if step <= self.step && !last {
+                    return None;
+                }
+                self.step = if last { u64::MAX } else { step };
+                let (bytes, total_bytes) = (megabytes(*bytes), megabytes(*total_bytes));
+                Some(format!("  {done} of {total}, {bytes} of {total_bytes}"))
+            }
+        }
+    }
+}
+
+/// The lock, if it is done.
+fn done(keg: &Keg, key: &str) -> Result<Option<Json>, ImportError> {
+    let lock = keg.get_json(&lock_path(key))?;
+    Ok(lock.filter(|lock| lock["state"] == "done"))
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() == KEY_DIGITS && key.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn request_path(key: &str) -> NamePath {
+    path(&format!("/packages/requests/{key}.json"))
+}
+
+fn lock_path(key: &str) -> NamePath {
+    path(&format!("/packages/locks/{key}.json"))
+}
+
+fn path(text: &str) -> NamePath {
+    text.parse().expect("because keys are path components")
+}
