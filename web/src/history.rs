@@ -1,13 +1,12 @@
 //! In which versions a path changed, looked through a bounded piece at a time.
 
 use keg::{
-    Kid,
+    Keg, Kid,
     names::Version,
     object::{Commit, Entry},
-    path::NamePath,
 };
 
-use crate::{error::Fault, view::View};
+use crate::{error::Fault, location::Location, view::View};
 
 /// Most versions looked through for one answer; the next page goes on from there.
 const MAX_VERSIONS: u64 = 20_000;
@@ -40,24 +39,28 @@ pub struct Changes {
 /// A failure inside.
 pub async fn of_path(
     view: &View,
-    path: &NamePath,
+    path: &Location,
     from: Option<u64>,
     limit: usize,
 ) -> Result<Changes, Fault> {
     let keg = view.keg();
     let failed = |error| Fault::inside("Reading the history", &error);
     let newest = keg.head().map_err(failed)?.seq;
-    let start = from.unwrap_or(newest).min(newest);
+    let start = match (from, &view.version) {
+        (Some(from), _) => from.min(newest),
+        (None, Some((kid, _))) => number_of(view, kid, newest).await?,
+        (None, None) => newest,
+    };
     let mut changes = Vec::new();
     let mut version = keg.version(start).map_err(failed)?;
-    let mut new = keg.get_at(path, &version).map_err(failed)?;
+    let mut new = entry_at(keg, path, version.tree)?;
     let oldest = start.saturating_sub(MAX_VERSIONS);
     for seq in (oldest..start).rev() {
         if seq % PACE == 0 {
             tokio::task::yield_now().await;
         }
         let before: Version = keg.version(seq).map_err(failed)?;
-        let old = keg.get_at(path, &before).map_err(failed)?;
+        let old = entry_at(keg, path, before.tree)?;
         if old != new {
             let change = Change { seq: seq + 1, version: version.commit, old: old.clone(), new };
             changes.push(change);
@@ -68,6 +71,38 @@ pub async fn of_path(
         (version, new) = (before, old);
     }
     Ok(Changes { changes, next: (oldest > 0).then_some(oldest) })
+}
+
+/// What a path is below a tree. Not through the view's cache: each version is read once.
+fn entry_at(keg: &Keg, path: &Location, tree: Kid) -> Result<Option<Entry>, Fault> {
+    let objects = keg.objects();
+    let failed = |error| Fault::inside("Reading the history", &error);
+    let mut entry = None;
+    let mut directory = Some(tree);
+    for name in path.names() {
+        let Some(tree) = directory else { return Ok(None) };
+        entry = objects.tree(&tree).map_err(failed)?.entries.remove(name.as_bytes());
+        let Some(found) = &entry else { return Ok(None) };
+        directory = objects.directory_of(found).map_err(failed)?;
+    }
+    match entry {
+        Some(entry) => Ok(Some(entry)),
+        None => objects.tree_entry(&tree).map(Some).map_err(failed),
+    }
+}
+
+/// The number of a version, if it is not too long ago; else of the newest.
+async fn number_of(view: &View, kid: &Kid, newest: u64) -> Result<u64, Fault> {
+    for seq in (newest.saturating_sub(MAX_VERSIONS)..=newest).rev() {
+        if seq % PACE == 0 {
+            tokio::task::yield_now().await;
+        }
+        let version = view.keg().version(seq);
+        if version.map_err(|error| Fault::inside("Reading the history", &error))?.commit == *kid {
+            return Ok(seq);
+        }
+    }
+    Ok(newest)
 }
 
 /// A change with the commit that made it: who, when, why.

@@ -59,7 +59,7 @@ pub async fn find(view: &View, query: &str) -> Result<Vec<Hit>, Fault> {
     Ok(hits)
 }
 
-/// Processes by KID, row or number.
+/// Machines by KID, processes by KID, row or number.
 async fn processes(view: &View, query: &str) -> Result<Vec<Hit>, Fault> {
     let prefix = query.parse::<KidPrefix>().ok();
     let pid = query.parse::<i64>().ok();
@@ -68,6 +68,18 @@ async fn processes(view: &View, query: &str) -> Result<Vec<Hit>, Fault> {
     }
     let mut hits = Vec::new();
     for machine in overview::machines(view).await? {
+        let kid = machine.about.get("kid").and_then(Json::as_str);
+        let kid = kid.and_then(|text| text.parse::<Kid>().ok());
+        if let Some(kid) =
+            prefix.as_ref().zip(kid).and_then(|(p, kid)| p.matches(&kid).then_some(kid))
+        {
+            hits.push(Hit {
+                kind: "machine",
+                name: kid.to_string(),
+                note: machine.name.clone(),
+                url: url_of(&format!("/machines/{}", machine.name)),
+            });
+        }
         for (id, process) in machine.processes {
             let kid = process.process.as_deref().and_then(|text| text.parse::<Kid>().ok());
             let by_kid = prefix.as_ref().zip(kid).is_some_and(|(prefix, kid)| prefix.matches(&kid));

@@ -71,7 +71,11 @@ async fn harden(request: Request, next: Next) -> Response<Body> {
 }
 
 async fn answer_path(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
-    let ask = Ask::read(request.uri(), request.headers());
+    let mut ask = Ask::read(request.uri(), request.headers());
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        // Whoever writes is a program.
+        ask.form = Form::Json;
+    }
     let location = Location::parse(request.uri().path());
     let known = location.as_ref().ok().cloned();
     let result = match location {
@@ -123,10 +127,13 @@ impl Web {
                 Ok(json_response(&json, next.as_deref()))
             }
             Form::Html => Ok(page(&pages::of(&mut view, &location, ask).await?, StatusCode::OK)),
-            Form::Json | Form::Raw | Form::Watch => {
-                let found = view.find(&location).await?;
-                self.value(&view, &found, ask).await
-            }
+            Form::Json | Form::Raw | Form::Watch => match view.find(&location).await {
+                Ok(found) => self.value(&view, &found, ask).await,
+                Err(_) if pages::is_empty(&view, &location).await? => {
+                    Ok(json_response(&serde_json::json!([]), None))
+                }
+                Err(fault) => Err(fault),
+            },
         }
     }
 

@@ -33,6 +33,8 @@ pub struct View {
     /// Sequence number of the current version, for watching from here on.
     pub seq: u64,
     tree: Kid,
+    /// The version shown, if it is not the current one.
+    pub version: Option<(Kid, Arc<Commit>)>,
     trees: Mutex<HashMap<Kid, Arc<Tree>>>,
     reads: AtomicU32,
 }
@@ -58,6 +60,7 @@ impl View {
             keg,
             seq: head.seq,
             tree: head.tree,
+            version: None,
             trees: Mutex::new(HashMap::new()),
             reads: AtomicU32::new(0),
         })
@@ -204,7 +207,6 @@ impl View {
     /// # Errors
     /// 404 with the reason, or a failure inside.
     pub async fn find(&mut self, location: &Location) -> Result<Found, Fault> {
-        let mut version = None;
         let mut depth = 0;
         let mut within = None;
         let mut entry = None;
@@ -222,7 +224,7 @@ impl View {
                 within = Some((kid, commit, 2));
             } else {
                 self.tree = commit.tree;
-                version = Some((kid, commit));
+                self.version = Some((kid, commit));
             }
         }
         let mut entry = match entry {
@@ -252,7 +254,7 @@ impl View {
                 within = Some((*kid, Arc::new(self.commit(kid).await?), depth));
             }
         }
-        Ok(Found { location, entry, within, version })
+        Ok(Found { location, entry, within, version: self.version.clone() })
     }
 
     /// What kind of object a KID is.

@@ -16,11 +16,19 @@ async fn main() -> fixture::Result<()> {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     let address = listener.local_addr()?;
     println!("http://{address}/");
-    println!("process http://{address}/machines/{}/processes/{}", fixture::MACHINE, filled.process_id);
-    println!("release http://{address}/oci-images/blog@{}", filled.release);
-    println!("build http://{address}/builds/{}", filled.build);
-    println!("running http://{address}/builds/{}", filled.running_build);
-    println!("source http://{address}/source/blog/app.py@{}#L14", filled.source);
+    for (name, path) in [
+        ("process", format!("/machines/{}/processes/{}", fixture::MACHINE, filled.process_id)),
+        ("process", format!("/-/search?q={}", filled.process)),
+        ("release", format!("/oci-images/blog@{}", filled.release)),
+        ("before", format!("/oci-images/blog@{}", filled.former_release)),
+        ("image", format!("/-/search?q={}", filled.image)),
+        ("build", format!("/builds/{}", filled.build)),
+        ("running", format!("/builds/{}", filled.running_build)),
+        ("source", format!("/source/blog/app.py@{}#L14", filled.source)),
+        ("before", format!("/source/blog@{}", filled.former_source)),
+    ] {
+        println!("{name} http://{address}{path}");
+    }
     if std::env::args().any(|arg| arg == "--lines") {
         let (keg, stream) = (keg.clone(), filled.running_stream.clone());
         tokio::spawn(async move {

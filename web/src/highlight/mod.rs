@@ -233,11 +233,18 @@ struct Spans<'a> {
 }
 
 impl Spans<'_> {
+    /// Everything up to `to` that was not given yet, joined to the piece before of its class.
     fn up_to(&mut self, to: usize, class: Class) {
-        if to > self.done {
-            self.out.push((class, &self.line[self.done..to]));
-            self.done = to;
+        if to <= self.done {
+            return;
         }
+        match self.out.last_mut() {
+            Some((last, piece)) if *last == class => {
+                *piece = &self.line[self.done - piece.len()..to];
+            }
+            _ => self.out.push((class, &self.line[self.done..to])),
+        }
+        self.done = to;
     }
 
     /// What lies before the piece is plain.

@@ -1,6 +1,6 @@
 //! An app: is it up, where, what was deployed, how to push.
 
-use keg::{Kid, NamePath, object::Value};
+use keg::{Kid, object::Value};
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
@@ -175,7 +175,7 @@ fn process_section(processes: &Running) -> Markup {
 
 /// The newest releases: KID, subject, author, time.
 async fn releases(view: &View, name: &str) -> Result<Vec<(Kid, String, i64)>, Fault> {
-    let Ok(path) = format!("/oci-images/{name}").parse::<NamePath>() else {
+    let Ok(path) = Location::parse(&url_of(&format!("/oci-images/{name}"))) else {
         return Ok(Vec::new());
     };
     let mut releases = Vec::new();
@@ -190,7 +190,7 @@ async fn releases(view: &View, name: &str) -> Result<Vec<(Kid, String, i64)>, Fa
 
 /// The newest deploys, each in its last state.
 async fn deploys(view: &View, name: &str) -> Result<Vec<Deploy>, Fault> {
-    let Ok(path) = format!("/deploys/{name}.json").parse::<NamePath>() else {
+    let Ok(path) = Location::parse(&url_of(&format!("/deploys/{name}.json"))) else {
         return Ok(Vec::new());
     };
     let mut deploys: Vec<Deploy> = Vec::new();

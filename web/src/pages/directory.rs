@@ -103,7 +103,7 @@ fn size(entry: &Entry) -> Markup {
     match &entry.value {
         Value::File { size, .. } => html! { (format::bytes(*size)) },
         Value::Tree { bytes, entries, .. } => html! {
-            (format::bytes(*bytes)) span.soft { ", " (format::count(*entries)) }
+            (format::bytes(*bytes)) span.soft { " in " (format::count(*entries)) }
         },
         Value::Commit { .. } => html! { span.soft { "commit" } },
         _ => html! { span.soft { (noun(entry)) } },

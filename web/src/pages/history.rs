@@ -77,12 +77,9 @@ async fn gather(
     location: &Location,
     ask: &Ask,
 ) -> Result<(Vec<(Change, Commit)>, Option<u64>), Fault> {
-    let path = location
-        .name_path()
-        .ok_or_else(|| Fault::bad_request("A history needs a path in UTF-8."))?;
     let after = ask.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| Fault::bad_request("after must be the number of a version."))?;
-    let found = history::of_path(view, &path, after, PAGE).await?;
+    let found = history::of_path(view, location, after, PAGE).await?;
     Ok((history::commits(view, found.changes).await?, found.next))
 }
 

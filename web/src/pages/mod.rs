@@ -26,8 +26,26 @@ use crate::{
     ask::Ask,
     error::Fault,
     location::Location,
+    overview,
     view::{Found, View},
 };
+
+/// Directories that appear with their first entry; until then they are empty, not missing.
+const SECTIONS: &[&str] =
+    &["apps", "builds", "deploys", "machines", "oci-images", "packages", "source"];
+
+/// Whether a place that has no value is an empty directory all the same: a section, or an app that
+/// is known from elsewhere.
+///
+/// # Errors
+/// A failure inside.
+pub async fn is_empty(view: &View, location: &Location) -> Result<bool, Fault> {
+    Ok(match location.texts().as_deref() {
+        Some([section]) => SECTIONS.contains(section),
+        Some(["apps", name]) => overview::app_names(view).await?.contains(*name),
+        _ => false,
+    })
+}
 
 /// The page of a place.
 ///
@@ -36,21 +54,14 @@ use crate::{
 pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page, Fault> {
     let found = match view.find(location).await {
         Ok(found) => found,
-        // An app may have no configuration, and no app a directory, and still have a page.
-        Err(fault) => {
-            return match location.texts().as_deref() {
-                Some(["apps", name]) => app::page(view, None, location, name, ask).await,
-                Some(
-                    [
-                        section @ ("apps" | "builds" | "deploys" | "machines" | "packages"
-                        | "source" | "oci-images"),
-                    ],
-                ) if location.at().is_none() => {
-                    directory::empty(view, location, section, ask).await
-                }
-                _ => Err(fault),
-            };
-        }
+        // An app may have no configuration, and so no directory, and still have a page.
+        Err(fault) => match location.texts().as_deref() {
+            Some(["apps", name]) => return app::page(view, None, location, name, ask).await,
+            Some([section]) if SECTIONS.contains(section) => {
+                return directory::empty(view, location, section, ask).await;
+            }
+            _ => return Err(fault),
+        },
     };
     let location = found.location.clone();
     let names = location.texts().unwrap_or_default();

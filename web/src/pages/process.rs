@@ -87,7 +87,8 @@ fn facts(process: &Process) -> Markup {
         rows.push(("Port", html! { (port) }));
     }
     if let Some(user) = &process.user {
-        rows.push(("User", parts::kid(user)));
+        let shown = user.parse().map_or_else(|_| user.clone(), |kid: Kid| kid.short());
+        rows.push(("User", html! { span.kid title=(user) { (shown) } }));
     }
     rows.push(("Restarts", html! { (process.restarts) }));
     if let Some(exit) = exit.filter(|exit| !exit.is_empty()) {

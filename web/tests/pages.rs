@@ -1,0 +1,163 @@
+//! Every page: reachable, whole, safe; and the way from a process to its source.
+
+mod support;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use support::World;
+
+/// Most pages the crawl visits.
+const MAX_PAGES: usize = 1200;
+
+/// The links of a page, without those to other hosts and without the anchors.
+fn links(page: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    for quoted in page.split(" href=\"").skip(1).chain(page.split(" src=\"").skip(1)) {
+        let link = quoted.split('"').next().unwrap_or("").replace("&amp;", "&");
+        let link = link.split('#').next().unwrap_or("").to_owned();
+        if link.starts_with('/') {
+            links.push(link);
+        }
+    }
+    links
+}
+
+/// What every page must hold to, whatever was pushed.
+fn check_page(url: &str, page: &str) {
+    for wanted in ["<!DOCTYPE html>", "<html lang=\"en\">", "<main id=\"main\"", "<h1", "<title>"] {
+        assert!(page.contains(wanted), "{url} lacks {wanted}");
+    }
+    assert_eq!(page.matches("<h1").count(), 1, "{url} has one h1");
+    for forbidden in [" style=", " onclick=", " onload=", "javascript:", "<script>", "<iframe"] {
+        assert!(!page.contains(forbidden), "{url} holds {forbidden}");
+    }
+    let mut ids = BTreeMap::new();
+    for id in page.split(" id=\"").skip(1) {
+        let id = id.split('"').next().unwrap_or("").to_owned();
+        *ids.entry(id).or_insert(0) += 1;
+    }
+    let twice: Vec<&String> =
+        ids.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id).collect();
+    assert!(twice.is_empty(), "{url}: ids that occur twice: {twice:?}");
+}
+
+#[tokio::test]
+async fn every_link_leads_somewhere() {
+    let world = World::new().await;
+    let mut queue = VecDeque::from([("/".to_owned(), "start".to_owned())]);
+    let mut seen = BTreeMap::from([("/".to_owned(), ())]);
+    let mut pages = 0;
+    while let Some((url, from)) = queue.pop_front() {
+        let answer = world.get(&url).await;
+        assert!(matches!(answer.status, 200 | 303), "{url} (on {from}): {}", answer.status);
+        assert!(answer.header("content-security-policy").contains("default-src 'none'"), "{url}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{url}");
+        let next = match answer.status {
+            303 => vec![answer.header("location").to_owned()],
+            _ if answer.header("content-type").starts_with("text/html") => {
+                check_page(&url, &answer.text());
+                links(&answer.text())
+            }
+            _ => Vec::new(),
+        };
+        for link in next {
+            let link = link.split('#').next().unwrap_or("").to_owned();
+            if seen.len() < MAX_PAGES && seen.insert(link.clone(), ()).is_none() {
+                queue.push_back((link, url.clone()));
+            }
+        }
+        pages += 1;
+    }
+    assert!(pages > 150, "only {pages} pages are linked");
+}
+
+#[tokio::test]
+async fn from_a_process_two_clicks_lead_to_its_source() {
+    let world = World::new().await;
+    let filled = &world.filled;
+    let url = format!("/machines/{}/processes/{}", support::fixture::MACHINE, filled.process_id);
+    let process = world.page(&url).await;
+    for wanted in [
+        "blog web.0",
+        "gunicorn --bind 0.0.0.0:5000 app:app",
+        "Greet readers by name",
+        "Ada Byron",
+        &filled.process.to_string(),
+        &format!("/oci-images/blog@{}", filled.release),
+        &format!("/builds/{}", filled.build),
+    ] {
+        assert!(process.contains(wanted), "the process page lacks {wanted}");
+    }
+    let source = format!("/source/blog@{}", filled.source);
+    assert!(links(&process).contains(&source), "one click to the source");
+    let file = format!("/source/blog/app.py@{}", filled.source);
+    assert!(links(&world.page(&source).await).contains(&file), "two clicks to the file");
+    let code = world.page(&file).await;
+    assert!(code.contains("id=\"L14\"") && code.contains("href=\"#L14\""));
+    assert!(code.contains("<span class=\"hk\">def</span>"), "it is highlighted");
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_shown_and_never_obeyed() {
+    let world = World::new().await;
+    let tavern = world.page("/source/tavern").await;
+    assert!(tavern.contains("Opening &lt;hours&gt; &amp; directions"));
+    let odd = "/source/tavern/caf%E9%20%22%3Cb%3E%22.txt";
+    assert!(tavern.contains(odd), "{tavern}");
+    assert!(world.page(odd).await.contains("any bytes may be a name"));
+    let html = world.page("/source/tavern/index.html").await;
+    assert!(!html.contains("<script>alert") && html.contains("alert"));
+    let raw = world.get("/source/tavern/index.html?raw").await;
+    assert_eq!(raw.header("content-type"), "text/plain; charset=utf-8");
+    assert!(raw.header("content-security-policy").starts_with("sandbox"));
+    let binary = world.get("/source/atlas/data/tiles.bin?raw").await;
+    assert_eq!(binary.header("content-type"), "application/octet-stream");
+    assert_eq!(binary.header("content-disposition"), "attachment; filename*=UTF-8''tiles.bin");
+    let process =
+        format!("/machines/{}/processes/{}", support::fixture::MACHINE, world.filled.process_id);
+    assert!(world.page(&process).await.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+}
+
+#[tokio::test]
+async fn pages_show_what_was_and_what_went_wrong() {
+    let world = World::new().await;
+    let shop = world.page("/apps/shop").await;
+    for wanted in ["build failed", "no package called", "Did you mean flask?", "/git/shop"] {
+        assert!(shop.contains(wanted), "{wanted}");
+    }
+    let running = world.page(&format!("/builds/{}", world.filled.running_build)).await;
+    let stream = format!("data-stream=\"{}\" data-from=\"", world.filled.running_stream);
+    assert!(running.contains("index.html, 1 other file") && running.contains(&stream));
+    let log = world.page(&format!("/builds/{}", world.filled.build)).await;
+    assert!(log.contains("-----&gt; Python 3.13") && !log.contains("data-stream"));
+    let release = world.page(&format!("/oci-images/blog@{}", world.filled.former_release)).await;
+    assert!(release.contains("earlier") && release.contains("30-app"));
+    let history = world.json("/oci-images/blog?log").await;
+    let changes = history.as_array().expect("an array");
+    assert_eq!(changes.len(), 2);
+    assert_eq!(changes[1]["old"], serde_json::Value::Null);
+    assert_eq!(changes[0]["new"]["kid"], world.filled.release.to_string());
+    // The version of the first release: the app as it was then.
+    let version = changes[1]["version"].as_str().expect("a KID").to_owned();
+    let then = world.page(&format!("/apps/blog@{version}")).await;
+    assert!(then.contains("You see this as it was") && then.contains("List posts by date"));
+    assert!(!then.contains("Greet readers by name"), "the second push had not come");
+}
+
+#[tokio::test]
+async fn a_new_keg_says_how_to_begin() {
+    let keg = keg::Keg::in_memory();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let routes = web::guard(web::router(std::sync::Arc::new(keg.clone())), address);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let filled = support::fixture::Filled::none();
+    let world = World { keg, filled, address };
+    let home = world.page("/").await;
+    assert!(home.contains(&format!("git remote add keg http://{address}/git/hello")), "{home}");
+    for section in ["apps", "builds", "packages", "machines", "source", "deploys"] {
+        check_page(section, &world.page(&format!("/{section}")).await);
+    }
+    assert_eq!(world.get("/nothing").await.status, 404);
+    assert_eq!(world.get("/apps/hello").await.status, 404);
+}
