@@ -120,8 +120,8 @@ fn snapshot_hint(error: &SnapshotError) -> String {
             "run `apt-get install gpgv`".into()
         }
         SnapshotError::Signature { .. } => {
-            "run `apt-get install debian-archive-keyring`; if that does not help, do not trust this \
-             mirror"
+            "run `apt-get install debian-archive-keyring`; if that does not help, do not trust \
+             this mirror"
                 .into()
         }
         SnapshotError::Release { .. } | SnapshotError::Mismatch { .. } => {

@@ -73,7 +73,7 @@ pub enum RequestError {
     Suite(String),
     /// A package that is not a package's name.
     #[error(
-        "{0:?} is not the name of a Debian package: use lower-case letters, digits, \"+\", \"-\", \".\""
+        "{0:?} is not the name of a Debian package: use lower-case letters, digits, +, - and ."
     )]
     Package(String),
     /// More than [`MAX_PACKAGES`].

@@ -109,8 +109,8 @@ impl<'a> Machine<'a> {
         Self { keg, arch: native_arch(), apt: &|| Apt::of_machine(native_arch()), workers }
     }
 
-    /// Imports one request. The suite is fetched when it is not in the Keg, when it lacks a name, or
-    /// when packages must be fetched and it is old.
+    /// Imports one request. The suite is fetched when it is not in the Keg, when it lacks a name,
+    /// or when packages must be fetched and it is old.
     ///
     /// # Errors
     /// See [`DebianError`].

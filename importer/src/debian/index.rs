@@ -7,9 +7,13 @@
 //! |---|---|
 //! | 16 | [`MAGIC`] |
 //! | 4 × 3 | number of packages, number of provided names, bytes of names |
-//! | 16 each | packages in byte order of their names: offset of the name (4), chunk (4), offset in the chunk (4), length of the name (2), flags (1), origin (1) |
-//! | 12 each | provided names in byte order: offset of the name (4), number of the package (4), length of the name (2), zero (2) |
+//! | 16 each | packages in byte order of their names: name, chunk (4), offset in it (4), … |
+//! | 12 each | provided names in byte order: name, number of the package (4), … |
 //! | … | the names |
+//!
+//! A package's row is the offset of its name (4), chunk (4), offset in the chunk (4), length of the
+//! name (2), flags (1), origin (1); a provided name's is the offset of the name (4), number of the
+//! package (4), length of the name (2), zero (2).
 //!
 //! A chunk is deb822: the stanzas of `Packages`, cut down to [`KEPT`]. Where several origins have a
 //! package, the highest version is kept, the first origin among equals, as apt's candidate is.

@@ -37,7 +37,7 @@ pub enum ResolveError {
         near: Vec<String>,
     },
     /// A virtual name with several providers.
-    #[error("{name:?} is a virtual package, provided by {}: ask for one of these", providers.join(", "))]
+    #[error("{name:?} is a virtual package: ask for one of {}", providers.join(", "))]
     Virtual {
         /// As asked.
         name: String,

@@ -120,7 +120,8 @@ mod tests {
         let config = Config::of_dump(
             "Dir \"/\";\nDir::Etc \"/tmp/x/apt\";\nDir::Etc::sourceparts \"parts\";\n\
              Acquire::http::Proxy \"http://proxy.test:3128\";\n\
-             Acquire::http::Proxy::near.test \"DIRECT\";\nAcquire::https::Timeout \"5\";\nnonsense\n",
+             Acquire::http::Proxy::near.test \"DIRECT\";\nAcquire::https::Timeout \"5\";\n\
+             nonsense\n",
         );
         assert_eq!(config.source_list, Path::new("/tmp/x/apt/sources.list"));
         assert_eq!(config.source_parts, Path::new("/tmp/x/apt/parts"));

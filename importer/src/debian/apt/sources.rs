@@ -184,11 +184,12 @@ mod tests {
 
     #[test]
     fn deb822_sources() {
-        let text = "Types: deb deb-src\n# a comment\nURIs: http://a.test/debian http://b.test/debian\n\
+        let text = "Types: deb deb-src\n# a comment\nURIs: http://a.test/debian http://b.test\n\
             Suites: trixie\n trixie-updates\nComponents: main\nSigned-By: /k.gpg, ABCDEF0123\n\n\
             Types: deb\nURIs: http://off.test\nSuites: x\nComponents: main\nEnabled: no\n\n\
             Types: deb\nURIs: http://c.test\nSuites: x\nComponents: main\nArchitectures: arm64\n\n\
-            Types: deb\nURIs: http://d.test\nSuites: y\nComponents: main\nTrusted: yes\nSigned-By:\n \
+            Types: deb\nURIs: http://d.test\nSuites: y\nComponents: main\nTrusted: yes\n\
+            Signed-By:\n \
             -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n AAAA\n -----END PGP PUBLIC KEY BLOCK-----\n";
         let sources = parse_deb822(text, "amd64").expect("good");
         assert_eq!(sources.len(), 5);

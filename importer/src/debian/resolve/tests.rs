@@ -121,7 +121,7 @@ fn errors_name_what_is_wrong() {
     };
     check("pyhton3", "no package \"pyhton3\" in demo");
     check("a", "a → b needs python3 (>= 4) | gone, which no package of demo fulfils");
-    check("v", "provided by x, y");
+    check("v", "ask for one of x, y");
     check("q", "q needs libc6");
     match solve(&lines, &["pyhton3"], &[]) {
         Err(ResolveError::NoPackage { near, .. }) => assert_eq!(near, ["python3"]),

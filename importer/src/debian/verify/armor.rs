@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn blocks_are_decoded_one_after_the_other() {
         let text = "x\n-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: c\n\naGVs\nbG8=\n=AbCd\n\
-                    -----END PGP PUBLIC KEY BLOCK-----\n-----BEGIN PGP X-----\n\nIQ==\n-----END PGP X-----\n";
+                    -----END PGP PUBLIC KEY BLOCK-----\n\
+                    -----BEGIN PGP X-----\n\nIQ==\n-----END PGP X-----\n";
         assert_eq!(decode(text.as_bytes()).expect("good"), b"hello!");
         for bad in ["", "-----BEGIN PGP X-----\nabc", "-----BEGIN PGP X-----\n\n!!!\n"] {
             assert!(decode(bad.as_bytes()).is_err(), "{bad}");
