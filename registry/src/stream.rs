@@ -8,6 +8,7 @@ use futures_util::stream;
 use keg::Keg;
 
 use crate::{
+    error::chain,
     layer::Layer,
     tar::{LayerReader, Step, TarError},
 };
@@ -33,7 +34,7 @@ pub fn body(keg: &Arc<Keg>, layer: &Layer, range: Range<u64>) -> Result<Body, Ta
                     return Some((Ok(Bytes::from(bytes)), Some((reader, keg))));
                 }
                 Err(error) => {
-                    eprintln!("registry: layer {tree} breaks off: {error}");
+                    eprintln!("registry: layer {tree} breaks off: {}", chain(&error));
                     return Some((Err(error), None));
                 }
             }

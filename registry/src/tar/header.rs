@@ -188,6 +188,25 @@ mod tests {
         }
     }
 
+    /// Another reader finds the same in the bytes, also what ustar alone cannot say.
+    #[test]
+    fn other_readers_agree() {
+        let attrs = Attrs { uid: 3_000_000, mtime: 1_700_000_000, ..Attrs::with_mode(0o640) };
+        let long = [b'a'; 300];
+        for (path, size) in [(&b"a"[..], 5), (&long, 8_589_934_593), (b"big", 1 << 40)] {
+            let bytes = encode(path, &Node::File(size), &attrs);
+            let mut archive = tar::Archive::new(bytes.as_slice());
+            let entry = archive.entries().expect("readable").next().expect("one").expect("valid");
+            assert_eq!((&*entry.path_bytes(), entry.size()), (path, size));
+            let header = entry.header();
+            assert_eq!(header.uid().ok(), Some(3_000_000));
+            assert_eq!(
+                (header.mode().ok(), header.mtime().ok()),
+                (Some(0o640), Some(1_700_000_000))
+            );
+        }
+    }
+
     #[test]
     fn times() {
         for (seconds, nanos, want) in [
