@@ -55,15 +55,21 @@ impl<'a> Answer<'a> {
     ) {
         if self.report {
             let mut report = Vec::new();
-            line(&mut report, &match unpacked {
-                Ok(()) => "unpack ok".to_owned(),
-                Err(reason) => format!("unpack {}", one_line(&reason)),
-            });
+            line(
+                &mut report,
+                &match unpacked {
+                    Ok(()) => "unpack ok".to_owned(),
+                    Err(reason) => format!("unpack {}", one_line(&reason)),
+                },
+            );
             for (name, outcome) in outcomes {
-                line(&mut report, &match outcome {
-                    Ok(()) => format!("ok {name}"),
-                    Err(reason) => format!("ng {name} {}", one_line(reason)),
-                });
+                line(
+                    &mut report,
+                    &match outcome {
+                        Ok(()) => format!("ok {name}"),
+                        Err(reason) => format!("ng {name} {}", one_line(reason)),
+                    },
+                );
             }
             report.extend_from_slice(b"0000");
             if self.side_band {
@@ -131,7 +137,7 @@ mod tests {
         let report = b"000eunpack ok\n001bng refs/heads/main a b\n0000";
         assert_eq!(answer(false, true), report);
         assert_eq!(answer(false, false), b"");
-        let banded = [b"000b\x02hello\n0005\x01002f\x01".as_slice(), report, b"0000"].concat();
+        let banded = [b"000b\x02hello\n0005\x010032\x01".as_slice(), report, b"0000"].concat();
         assert_eq!(String::from_utf8_lossy(&answer(true, true)), String::from_utf8_lossy(&banded));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     fsck::{self, Fault},
     git::{self, EntryKind},
     lfs,
-    pack::{Budget, PackError, PackSet},
+    pack::{Budget, Object, PackError, PackSet},
 };
 
 /// Most distinct objects a pack may name: its own and those it builds upon.
@@ -107,11 +107,7 @@ impl Checks {
     ///
     /// # Errors
     /// The first object that is missing, of another kind, or malformed.
-    pub(crate) fn finish(
-        self,
-        packs: &mut PackSet,
-        budget: &mut Budget,
-    ) -> Result<(), PackError> {
+    pub(crate) fn finish(self, packs: &mut PackSet, budget: &mut Budget) -> Result<(), PackError> {
         for (&id, &expected) in &self.links {
             match packs.kind(&id)? {
                 Some(found) if found == expected => {}
@@ -120,14 +116,16 @@ impl Checks {
             }
         }
         type Check = fn(&[u8]) -> Result<(), Fault>;
-        let special: [(_, Check); 2] =
-            [(self.modules, fsck::gitmodules), (self.attributes, fsck::gitattributes)];
-        for (ids, check) in special {
+        let special: [(_, Check, _); 2] = [
+            (self.modules, fsck::gitmodules, fsck::MODULES_NO_FILE),
+            (self.attributes, fsck::gitattributes, fsck::ATTRIBUTES_NO_FILE),
+        ];
+        for (ids, check, no_file) in special {
             for id in ids {
-                let kind = Kind::Blob;
-                let object = packs.read(&id, budget)?;
-                let object = object.ok_or(PackError::MissingObject { id, kind })?;
-                check(&object.bytes).map_err(|fault| PackError::Fsck { id, kind, fault })?;
+                let missing = PackError::MissingObject { id, kind: Kind::Blob };
+                let Object { kind, bytes } = packs.read(&id, budget)?.ok_or(missing)?;
+                let found = if kind == Kind::Blob { check(&bytes) } else { Err(no_file) };
+                found.map_err(|fault| PackError::Fsck { id, kind, fault })?;
             }
         }
         Ok(())

@@ -57,7 +57,9 @@ pub(crate) enum ConvertError {
         source: EntryNameError,
     },
     /// A symbolic link without a usable target.
-    #[error("the symbolic link {0} has an empty target, one with NUL, or one over {MAX_TARGET} bytes")]
+    #[error(
+        "the symbolic link {0} has an empty target, one with NUL, or one over {MAX_TARGET} bytes"
+    )]
     Target(String),
     /// An object is not there, or is of another kind, though the repository was complete.
     #[error("{id} at {path} cannot be read from the repository of this app; run keg fsck")]
@@ -140,7 +142,12 @@ impl<'a> Converter<'a> {
     }
 
     /// Converts one tree, unless it is known.
-    fn tree(&mut self, id: ObjectId, path: &mut Vec<u8>, depth: usize) -> Result<Known, ConvertError> {
+    fn tree(
+        &mut self,
+        id: ObjectId,
+        path: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<Known, ConvertError> {
         if depth > MAX_DEPTH {
             return Err(ConvertError::Depth(shown(path)));
         }
@@ -236,7 +243,9 @@ impl<'a> Converter<'a> {
         if let Some(&known) = self.known.get(&id) {
             return Ok(Some(known));
         }
-        let Some(known) = self.earlier.iter().find_map(|kids| kids.get(&id)) else { return Ok(None) };
+        let Some(known) = self.earlier.iter().find_map(|kids| kids.get(&id)) else {
+            return Ok(None);
+        };
         let here = self.objects.kind(&known.kid)? == Some(Kind::Tree);
         Ok((known.is_tree && known.flags == 0 && here).then_some(known))
     }

@@ -18,7 +18,9 @@ use crate::{
 /// How often something is sent while nothing happens.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a builder may take to take a source, and a mayor to take a release.
-const ANSWER: Duration = Duration::from_secs(15);
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long the build before ours may take.
+const QUEUED: Duration = Duration::from_secs(30 * 60);
 /// How long a deploy is watched at all.
 const MAX_DEPLOY: Duration = Duration::from_secs(4 * 3600);
 
@@ -82,6 +84,9 @@ pub(crate) async fn follow(
         if std::mem::discriminant(&stage) != std::mem::discriminant(&follower.stage) {
             follower.since = Instant::now();
         }
+        if stage == Stage::Queued && follower.stage != Stage::Queued {
+            answer.say("       waiting for the build of the push before this one");
+        }
         follower.stage = stage;
         follower.show_log(keg, answer)?;
         match &follower.stage {
@@ -89,6 +94,7 @@ pub(crate) async fn follow(
             Stage::Failed(_, failure) => return Ok(Outcome::Failed(failure.clone())),
             Stage::Superseded => return Ok(Outcome::Superseded),
             Stage::Waiting if follower.since.elapsed() > ANSWER => return Ok(Outcome::NoBuilder),
+            Stage::Queued if follower.since.elapsed() > QUEUED => return Ok(Outcome::TooLong),
             Stage::Built(_, release) if follower.since.elapsed() > ANSWER => {
                 return Ok(Outcome::NoMayor(*release));
             }
@@ -129,7 +135,7 @@ impl Follower {
             | Stage::Starting(stream, _)
             | Stage::Live(stream, _)
             | Stage::Failed(stream, _) => stream.clone(),
-            Stage::Waiting | Stage::Superseded => None,
+            Stage::Waiting | Stage::Queued | Stage::Superseded => None,
         };
         let Some(id) = stream else { return Ok(()) };
         if self.log.id.as_ref() != Some(&id) {

@@ -47,9 +47,7 @@ impl TreeEntry<'_> {
 pub(crate) struct BadTree;
 
 /// The entries of a tree; ends after the first error.
-pub(crate) fn tree_entries(
-    bytes: &[u8],
-) -> impl Iterator<Item = Result<TreeEntry<'_>, BadTree>> {
+pub(crate) fn tree_entries(bytes: &[u8]) -> impl Iterator<Item = Result<TreeEntry<'_>, BadTree>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {

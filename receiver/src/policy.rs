@@ -97,7 +97,8 @@ pub(crate) fn before_pack(
     not_moved(command, refs)?;
     if !command.new.is_null() {
         let overlaps = |other: &str| {
-            let (long, short) = if other.len() > name.len() { (other, name) } else { (name, other) };
+            let (long, short) =
+                if other.len() > name.len() { (other, name) } else { (name, other) };
             long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'))
         };
         let pushed = commands.iter().filter(|c| !c.new.is_null()).map(|c| c.name.as_str());

@@ -157,11 +157,7 @@ struct Taken {
 
 impl Taken {
     /// Stores the pack, so that it can be read like the others. Nothing names it yet.
-    fn new(
-        keg: &Keg,
-        received: Option<Received>,
-        packs: &mut PackSet,
-    ) -> Result<Self, PushError> {
+    fn new(keg: &Keg, received: Option<Received>, packs: &mut PackSet) -> Result<Self, PushError> {
         let mut taken = Self {
             pack: None,
             objects: 0,
@@ -334,7 +330,11 @@ fn told(
             Ok(())
         }
         Outcome::Failed(Failure { step, message, hint }) => {
-            let what = if step == "start" { "start failed".to_owned() } else { format!("build failed: {step}") };
+            let what = if step == "start" {
+                "start failed".to_owned()
+            } else {
+                format!("build failed: {step}")
+            };
             answer.say(&format!(" !     {what}: {message}"));
             if let Some(hint) = hint {
                 answer.say(&format!("       {hint}"));
@@ -347,7 +347,9 @@ fn told(
             Ok(())
         }
         Outcome::NoBuilder => {
-            answer.say(" !     no builder answered: is keg up running? It builds this source by itself");
+            answer.say(
+                " !     no builder answered: is keg up running? It builds this source by itself",
+            );
             Err(format!("not deployed: no builder answered; {kept}; start keg up"))
         }
         Outcome::NoMayor(release) => {
@@ -357,9 +359,9 @@ fn told(
             ));
             Err(format!("release {release} is built, but nothing started it; start keg up"))
         }
-        Outcome::TooLong => {
-            Err(format!("the deploy takes too long to watch; see keg log /deploys/{app}.json; {kept}"))
-        }
+        Outcome::TooLong => Err(format!(
+            "the deploy takes too long to watch; see keg log /deploys/{app}.json; {kept}"
+        )),
     }
 }
 

@@ -85,7 +85,13 @@ impl Request {
     /// `self`, for the answer.
     pub(crate) fn read(&mut self, input: &mut dyn Read) -> Result<(), RequestError> {
         let mut options = false;
+        let mut refused = Ok(());
         while let Some(line) = packet(input)? {
+            if line.starts_with(b"shallow ") {
+                // The capabilities, which the answer needs, come after these lines.
+                refused = Err(RequestError::Shallow);
+                continue;
+            }
             let mut parts = line.splitn(2, |&byte| byte == 0);
             let command = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
             if let Some(capabilities) = parts.next() {
@@ -93,6 +99,7 @@ impl Request {
             }
             self.command(command.trim_end_matches('\n'))?;
         }
+        refused?;
         let mut count = 0;
         while options && let Some(line) = packet(input)? {
             let option = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
@@ -134,9 +141,6 @@ impl Request {
 
     /// Notes one command.
     fn command(&mut self, line: &str) -> Result<(), RequestError> {
-        if line.starts_with("shallow ") {
-            return Err(RequestError::Shallow);
-        }
         if line.starts_with("push-cert") {
             return Err(RequestError::Certificate);
         }
@@ -196,7 +200,8 @@ mod tests {
 
     #[test]
     fn commands_capabilities_and_options() {
-        let first = format!("{Z} {A} refs/heads/main\0 report-status-v2 side-band-64k push-options");
+        let first =
+            format!("{Z} {A} refs/heads/main\0 report-status-v2 side-band-64k push-options");
         let (request, result) = read(&[&first, &format!("{A} {Z} refs/tags/x\n"), "", "force", ""]);
         assert_eq!(result, Ok(()));
         assert!(request.report && request.side_band && request.force && !request.atomic);
@@ -211,7 +216,7 @@ mod tests {
         let with = |rest: &str| format!("{Z} {A} refs/heads/main\0 push-options {rest}");
         for (lines, want) in [
             (vec![caps.as_str(), ""], "sha256"),
-            (vec!["shallow 1111"], "--unshallow"),
+            (vec!["shallow 1111", ""], "--unshallow"),
             (vec!["push-cert\0x"], "--signed"),
             (vec!["hello"], "does not know"),
             (vec![with("").as_str(), "", "colour=red", ""], "colour=red"),

@@ -58,6 +58,8 @@ pub(crate) struct Running {
 pub(crate) enum Stage {
     /// No builder has taken it.
     Waiting,
+    /// An earlier source of this app is being built; ours is next.
+    Queued,
     /// It is built; the log is this stream.
     Building(Option<String>),
     /// It is built; no mayor has taken the release.
@@ -78,10 +80,15 @@ pub(crate) enum Stage {
 /// The Keg's.
 pub(crate) fn stage(keg: &Keg, app: &AppName, source: &Kid) -> Result<Stage, SettleError> {
     let deploy = keg.get_json(&format!("/deploys/{app}.json").parse()?)?;
+    let busy = deploy.as_ref().is_some_and(|deploy| deploy["state"] == "building");
     let ours = deploy.filter(|deploy| kid(deploy, "source") == Some(*source));
     let Some(deploy) = ours else {
         let newest = keg.get(&repo::source_path(app)?)?.and_then(|entry| entry.kid());
-        return Ok(if newest == Some(*source) { Stage::Waiting } else { Stage::Superseded });
+        return Ok(match busy {
+            _ if newest != Some(*source) => Stage::Superseded,
+            true => Stage::Queued,
+            false => Stage::Waiting,
+        });
     };
     let stream = deploy["stream"].as_str().map(str::to_owned);
     match (deploy["state"].as_str(), kid(&deploy, "release")) {

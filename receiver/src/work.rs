@@ -43,18 +43,16 @@ impl Task {
 pub(crate) const GZIP: &str = "--gzip";
 
 /// Runs `keg work receive <task> <app> [--gzip]` on stdin and stdout; the exit code. The Keg is the
-/// one in `$KEG_HOME`.
+/// one in `$KEG_HOME`. 0: the request is answered, be it with an error; otherwise the answer is not
+/// complete, and the front breaks it off.
 pub fn work_receive(args: &[String]) -> i32 {
-    match run(args) {
-        Ok(()) => 0,
-        Err(message) => {
-            // Clients show this packet as "remote error".
-            let text: String = message.chars().take(1000).collect();
-            let _ = encode::error_to_write(text.as_bytes(), io::stdout().lock());
-            eprintln!("keg work receive: {message}");
-            1
-        }
-    }
+    let Err(message) = run(args) else { return 0 };
+    eprintln!("keg work receive: {message}");
+    // Clients show this packet as "remote error".
+    let text: String = message.chars().take(1000).collect();
+    let mut out = io::stdout().lock();
+    let said = encode::error_to_write(text.as_bytes(), &mut out).and_then(|_| out.flush());
+    i32::from(said.is_err())
 }
 
 fn run(args: &[String]) -> Result<(), String> {

@@ -9,6 +9,7 @@ mod header;
 mod modules;
 mod names;
 mod tree;
+mod url;
 
 use std::fmt;
 
@@ -30,6 +31,13 @@ impl Fault {
         Self { name, words }
     }
 }
+
+/// A directory or commit that is called `.gitmodules`.
+pub(crate) const MODULES_NO_FILE: Fault =
+    Fault::new("gitmodulesBlob", "it is called .gitmodules, but is not a file");
+/// A directory or commit that is called `.gitattributes`.
+pub(crate) const ATTRIBUTES_NO_FILE: Fault =
+    Fault::new("gitattributesBlob", "it is called .gitattributes, but is not a file");
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -63,11 +63,10 @@ fn good_url(url: &[u8]) -> bool {
     if relative || url.starts_with(b"git://") {
         let climbed = strip_dots(url);
         let climbs = climbed.len() < url.len() && matches!(climbed.first(), Some(b':' | b'/'));
-        return !percent_decoded(url).contains(&b'\n')
-            && !(url.starts_with(b"../") && climbs);
+        return !percent_decoded(url).contains(&b'\n') && !(url.starts_with(b"../") && climbs);
     }
-    match http_part(url) {
-        Some(rest) => good_http(rest),
+    match curl_url(url) {
+        Some(url) => super::url::is_normal(url) && !percent_decoded(url).contains(&b'\n'),
         None => true,
     }
 }
@@ -81,22 +80,13 @@ fn strip_dots(url: &[u8]) -> &[u8] {
     rest
 }
 
-/// What follows the scheme of an address that git fetches with curl.
-fn http_part(url: &[u8]) -> Option<&[u8]> {
+/// The address that git gives to curl, if it does: `http://…`, or what follows `http::`.
+fn curl_url(url: &[u8]) -> Option<&[u8]> {
     let schemes: [&[u8]; 4] = [b"http", b"https", b"ftp", b"ftps"];
-    let url = schemes
-        .iter()
-        .find_map(|scheme| url.strip_prefix(*scheme)?.strip_prefix(b"::"))
-        .unwrap_or(url);
-    schemes.iter().find_map(|scheme| url.strip_prefix(*scheme)?.strip_prefix(b"://"))
-}
-
-/// Whether the part after `http://` has a host and stays on one line.
-fn good_http(rest: &[u8]) -> bool {
-    let authority = rest.split(|b| matches!(b, b'/' | b'?' | b'#')).next().unwrap_or_default();
-    let host = authority.rsplit(|&b| b == b'@').next().unwrap_or_default();
-    let named = host.first().is_some_and(|&b| b != b':');
-    named && !percent_decoded(rest).contains(&b'\n')
+    schemes.iter().find_map(|scheme| {
+        let rest = url.strip_prefix(*scheme)?;
+        rest.strip_prefix(b"::").or_else(|| rest.starts_with(b"://").then_some(url))
+    })
 }
 
 /// `%0a` and the like, decoded; other bytes as they are.
@@ -301,7 +291,8 @@ mod tests {
 
     #[test]
     fn addresses_by_path() {
-        let text = "[submodule \"a\"] # x\n path = lib/a ; y\n url = \"https://h/\\\"a\" \n[x]\ny=z\n";
+        let text =
+            "[submodule \"a\"] # x\n path = lib/a ; y\n url = \"https://h/\\\"a\" \n[x]\ny=z\n";
         let want = vec![(b"lib/a".to_vec(), "https://h/\"a".to_owned())];
         assert_eq!(submodule_urls(text.as_bytes()), want);
     }

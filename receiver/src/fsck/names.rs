@@ -95,12 +95,25 @@ mod tests {
     #[test]
     fn dot_git_in_all_its_disguises() {
         for name in [
-            ".git", ".GIT", ".Git ", ".git...", "git~1", "GIT~1 .", ".git::$INDEX_ALLOCATION",
-            ".git\\x", "a\\.git", "a\\git~1", ".g\u{200c}it", "\u{feff}.git", ".gi\u{206f}T",
+            ".git",
+            ".GIT",
+            ".Git ",
+            ".git...",
+            "git~1",
+            "GIT~1 .",
+            ".git::$INDEX_ALLOCATION",
+            ".git\\x",
+            "a\\.git",
+            "a\\git~1",
+            ".g\u{200c}it",
+            "\u{feff}.git",
+            ".gi\u{206f}T",
         ] {
             assert!(is_dot_git(name.as_bytes()), "{name:?}");
         }
-        for name in [".gitx", "git", ".gi", "git~2", ".git-", "x.git", ".g\u{200b}it", ".git\u{301}"] {
+        for name in
+            [".gitx", "git", ".gi", "git~2", ".git-", "x.git", ".g\u{200b}it", ".git\u{301}"]
+        {
             assert!(!is_dot_git(name.as_bytes()), "{name:?}");
         }
         assert!(is_dot_git(b".git\xff"));
@@ -110,8 +123,17 @@ mod tests {
     #[test]
     fn special_files_in_all_their_disguises() {
         for name in [
-            ".gitmodules", ".GITMODULES", ".gitmodules .", ".gitmodules:$DATA", "gitmod~1",
-            "GITMOD~4", "gi7eba~1", "GI7EB~10", "gi7~1234", "~1234567", "a\\.gitmodules",
+            ".gitmodules",
+            ".GITMODULES",
+            ".gitmodules .",
+            ".gitmodules:$DATA",
+            "gitmod~1",
+            "GITMOD~4",
+            "gi7eba~1",
+            "GI7EB~10",
+            "gi7~1234",
+            "~1234567",
+            "a\\.gitmodules",
             ".git\u{200d}modules",
         ] {
             assert!(is_special(name.as_bytes(), &MODULES), "{name:?}");

@@ -27,8 +27,8 @@ pub(crate) fn tree(bytes: &[u8]) -> Result<Notes, Fault> {
     let mut notes = Notes::default();
     let mut order = Order::default();
     for entry in tree_entries(bytes) {
-        let entry =
-            entry.map_err(|_| Fault::new("badTree", "an entry is cut off or has no mode or name"))?;
+        let entry = entry
+            .map_err(|_| Fault::new("badTree", "an entry is cut off or has no mode or name"))?;
         name(&entry)?;
         if entry.id.is_null() {
             return Err(Fault::new("nullSha1", "an entry names the null id"));
@@ -59,9 +59,10 @@ fn name(entry: &TreeEntry<'_>) -> Result<(), Fault> {
         name if name.contains(&b'/') => {
             Err(Fault::new("fullPathname", "the name of an entry contains /"))
         }
-        name if names::is_dot_git(name) => {
-            Err(Fault::new("hasDotgit", "an entry is called .git, or a file system takes it for that"))
-        }
+        name if names::is_dot_git(name) => Err(Fault::new(
+            "hasDotgit",
+            "an entry is called .git, or a file system takes it for that",
+        )),
         _ => Ok(()),
     }
 }
@@ -147,7 +148,7 @@ mod tests {
     fn order_and_duplicates() {
         const FILE: &str = "100644";
         const DIR: &str = "40000";
-        check(&[(FILE, "a"), (FILE, "a.b"), (DIR, "a-"), ], Some("treeNotSorted"));
+        check(&[(FILE, "a"), (FILE, "a.b"), (DIR, "a-")], Some("treeNotSorted"));
         check(&[(FILE, "a.b"), (DIR, "a"), (FILE, "a0")], None);
         check(&[(DIR, "a"), (FILE, "a.b")], Some("treeNotSorted"));
         check(&[(FILE, "b"), (FILE, "a")], Some("treeNotSorted"));

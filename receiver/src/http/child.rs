@@ -1,6 +1,6 @@
 //! A child process that answers one request.
 
-use std::{process::Stdio, sync::Arc};
+use std::{io, process::Stdio, sync::Arc};
 
 use axum::{
     body::Body,
@@ -35,25 +35,20 @@ pub(super) async fn answer(
         return Err(HttpError::Child("it has no pipes".to_owned()));
     };
     let feeding = tokio::spawn(body::feed(request, stdin));
-    let mut output = Output { stdout, feeding: Some(feeding) };
-    let first = output.next().await.map_err(|error| HttpError::Child(error.to_string()))?;
-    if first.is_none() && !ended_well(&mut child).await {
-        return Err(HttpError::Child("see the log of keg up".to_owned()));
-    }
     // The child outlives a client that goes away: what is stored is also deployed and settled.
-    tokio::spawn(async move {
+    let ending = tokio::spawn(async move {
         let _permit = permit;
-        if let Err(error) = child.wait().await {
-            eprintln!("waiting for keg work receive: {error}");
-        }
+        child.wait().await.is_ok_and(|status| status.success())
     });
+    let mut output = Output { stdout, rest: Some((feeding, ending)) };
+    let first = output.next().await.map_err(|error| HttpError::Child(error.to_string()))?;
     let state = (first, output);
     let body = stream::try_unfold(state, |(first, mut output)| async move {
         let chunk = match first {
             Some(chunk) => Some(chunk),
             None => output.next().await?,
         };
-        Ok::<_, std::io::Error>(chunk.map(|chunk| (chunk, (None, output))))
+        Ok::<_, io::Error>(chunk.map(|chunk| (chunk, (None, output))))
     });
     let response = Response::builder()
         .status(StatusCode::OK)
@@ -63,7 +58,7 @@ pub(super) async fn answer(
     response.map_err(|error| HttpError::Child(error.to_string()))
 }
 
-fn start(context: &Context, job: &Job) -> std::io::Result<Child> {
+fn start(context: &Context, job: &Job) -> io::Result<Child> {
     let mut args = vec!["work", "receive", job.task.name(), job.app.as_str()];
     if job.gzip {
         args.push(GZIP);
@@ -77,27 +72,27 @@ fn start(context: &Context, job: &Job) -> std::io::Result<Child> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
 }
 
-/// Whether a child that said nothing did what it should.
-async fn ended_well(child: &mut Child) -> bool {
-    child.wait().await.is_ok_and(|status| status.success())
-}
-
 /// What a child writes, then the end of what the client sends: a response that ends earlier would
 /// break the connection of a client that is still sending, and it would not read the reason.
 struct Output {
     stdout: ChildStdout,
-    feeding: Option<JoinHandle<()>>,
+    /// The feeding of the child, and whether it ended well.
+    rest: Option<(JoinHandle<()>, JoinHandle<bool>)>,
 }
 
 impl Output {
-    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+    /// The next bytes; `None` at the end. The answer of a child that was killed is broken off, for
+    /// git takes one that merely ends to be complete, and waits.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let mut chunk = BytesMut::with_capacity(CHUNK);
         if self.stdout.read_buf(&mut chunk).await? > 0 {
             return Ok(Some(chunk.freeze()));
         }
-        if let Some(feeding) = self.feeding.take() {
-            feeding.await.map_err(std::io::Error::other)?;
+        let Some((feeding, ending)) = self.rest.take() else { return Ok(None) };
+        feeding.await.map_err(io::Error::other)?;
+        match ending.await.map_err(io::Error::other)? {
+            true => Ok(None),
+            false => Err(io::Error::other("its process failed; see the log of keg up")),
         }
-        Ok(None)
     }
 }

@@ -68,7 +68,9 @@ pub(crate) enum PackError {
     #[error("object {0} appears twice in the pack")]
     Duplicate(ObjectId),
     /// An object is larger than allowed.
-    #[error("the {what} at byte {offset} of the pack has {size} bytes, but at most {max} are taken")]
+    #[error(
+        "the {what} at byte {offset} of the pack has {size} bytes, but at most {max} are taken"
+    )]
     TooLarge {
         /// What it is.
         what: &'static str,

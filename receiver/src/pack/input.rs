@@ -100,17 +100,19 @@ impl<'a> Input<'a> {
                 self.fill(1)?;
             }
             let input = &self.window[self.start..self.end];
-            let (consumed, produced, ended) = self
-                .inflater
-                .step(input, &mut self.chunk)
-                .ok_or(PackError::Inflate { offset })?;
+            let (consumed, produced, ended) =
+                self.inflater.step(input, &mut self.chunk).ok_or(PackError::Inflate { offset })?;
             let at_end = input.is_empty();
             self.budget.spend(produced as u64)?;
             left = left.checked_sub(produced as u64).ok_or(PackError::Size { offset })?;
             sink(&self.chunk[..produced])?;
             self.consume(consumed)?;
             if ended {
-                return if left == 0 { Ok(self.crc.sum()) } else { Err(PackError::Size { offset }) };
+                return if left == 0 {
+                    Ok(self.crc.sum())
+                } else {
+                    Err(PackError::Size { offset })
+                };
             }
             if at_end && produced == 0 {
                 return Err(PackError::Truncated(self.offset));

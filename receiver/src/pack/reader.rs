@@ -41,7 +41,8 @@ impl Pack {
         let damaged = || stored(&self.name, format!("no entry at byte {offset}"));
         let bytes = usize::try_from(offset).ok().and_then(|at| self.data.get(at..));
         let bytes = bytes.ok_or_else(damaged)?;
-        let entry = Entry::from_bytes(bytes, offset, gix_hash::Kind::Sha1).map_err(|_| damaged())?;
+        let entry =
+            Entry::from_bytes(bytes, offset, gix_hash::Kind::Sha1).map_err(|_| damaged())?;
         let data = bytes.get(entry.header_size()..).ok_or_else(damaged)?;
         Ok((entry, data))
     }

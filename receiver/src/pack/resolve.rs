@@ -86,7 +86,8 @@ impl<'a> Resolver<'a> {
         for delta in &self.deltas {
             pending[delta.item as usize] = false;
         }
-        let roots: Vec<u32> = (0u32..).zip(pending).filter_map(|(i, root)| root.then_some(i)).collect();
+        let roots: Vec<u32> =
+            (0u32..).zip(pending).filter_map(|(i, root)| root.then_some(i)).collect();
         self.descend_all(&roots, checks)?;
         let bases = self.append_bases(stored)?;
         self.descend_all(&bases, checks)?;
@@ -168,7 +169,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// Applies every delta below one item, depth first.
-    fn descend(&mut self, root: u32, pack: &View<'_>, checks: &mut Checks) -> Result<(), PackError> {
+    fn descend(
+        &mut self,
+        root: u32,
+        pack: &View<'_>,
+        checks: &mut Checks,
+    ) -> Result<(), PackError> {
         let children = self.take_children(root);
         if children.is_empty() {
             return Ok(());
@@ -292,7 +298,8 @@ impl<'a> Resolver<'a> {
     fn inflate(&mut self, offset: u64, pack: &View<'_>) -> Result<Buffer, PackError> {
         let damaged = || PackError::Inflate { offset };
         let bytes = pack.get(offset as usize..).ok_or_else(damaged)?;
-        let entry = Entry::from_bytes(bytes, offset, gix_hash::Kind::Sha1).map_err(|_| damaged())?;
+        let entry =
+            Entry::from_bytes(bytes, offset, gix_hash::Kind::Sha1).map_err(|_| damaged())?;
         self.budget.spend(entry.decompressed_size)?;
         let data = bytes.get(entry.header_size()..).ok_or_else(damaged)?;
         Buffer::filled(entry.decompressed_size as usize, self.scratch, |out| {

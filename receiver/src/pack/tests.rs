@@ -31,5 +31,12 @@ fn measure() {
     let start = std::time::Instant::now();
     let received = take(&pack, Path::new("/tmp")).expect("a good pack").expect("objects");
     println!("{} objects in {:?}", received.items.len(), start.elapsed());
-    println!("{}", std::fs::read_to_string("/proc/self/status").expect("proc").lines().filter(|l| l.starts_with("VmHWM")).collect::<String>());
+    println!(
+        "{}",
+        std::fs::read_to_string("/proc/self/status")
+            .expect("proc")
+            .lines()
+            .filter(|l| l.starts_with("VmHWM"))
+            .collect::<String>()
+    );
 }

@@ -43,6 +43,9 @@ fn main() -> ExitCode {
             failed.push(name);
         }
     }
-    println!("test result: {}", if failed.is_empty() { "ok".to_owned() } else { failed.join(", ") });
+    println!(
+        "test result: {}",
+        if failed.is_empty() { "ok".to_owned() } else { failed.join(", ") }
+    );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

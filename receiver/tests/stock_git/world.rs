@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -135,10 +135,34 @@ impl Repo {
         self.ask(&["rev-parse", "HEAD"])
     }
 
+    /// What a client would send to move main from `old` to `new`.
+    pub fn push_body(&self, old: &str, new: &str, options: &[&str]) -> Vec<u8> {
+        let caps = "report-status side-band-64k push-options";
+        let mut body = packet(&format!("{old} {new} refs/heads/main\0{caps}"));
+        body.extend_from_slice(b"0000");
+        for option in options {
+            body.extend(packet(option));
+        }
+        body.extend_from_slice(b"0000");
+        let mut git = self.command(&["pack-objects", "--revs", "--thin", "--stdout", "-q"]);
+        let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git");
+        let mut stdin = child.stdin.take().expect("piped");
+        let exclude = if old.starts_with("0000") { String::new() } else { format!("^{old}\n") };
+        stdin.write_all(format!("{new}\n{exclude}").as_bytes()).expect("git reads");
+        drop(stdin);
+        body.extend(child.wait_with_output().expect("git").stdout);
+        body
+    }
+
     /// Pushes main without waiting for a deploy.
     pub fn push(&self) -> Said {
         self.git(&["push", "-o", "no-wait", "keg", "main"])
     }
+}
+
+/// A line of git's protocol.
+pub fn packet(text: &str) -> Vec<u8> {
+    format!("{:04x}{text}", text.len() + 4).into_bytes()
 }
 
 pub fn git_command(dir: &Path, args: &[&str]) -> Command {
@@ -184,7 +208,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The front: this process serves the Keg until it is killed.
 pub fn serve(home: &str) {
-    let keg = Arc::new(Keg::open(Path::new(home)).expect("a Keg"));
+    let keg = Arc::new(Keg::open_or_create(Path::new(home)).expect("a Keg"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
