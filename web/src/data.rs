@@ -56,12 +56,15 @@ pub fn is_table(tree: &Tree) -> bool {
         })
 }
 
+/// Entries of a directory, and the address of those that follow.
+pub type Listing<'a> = (Vec<(&'a EntryName, &'a Entry)>, Option<String>);
+
 /// One page of a directory: its entries, and the address of the next page.
 pub fn page_of<'a>(
     tree: &'a Tree,
     location: &Location,
     after: Option<&str>,
-) -> Result<(Vec<(&'a EntryName, &'a Entry)>, Option<String>), Fault> {
+) -> Result<Listing<'a>, Fault> {
     let after = match after.map(|text| Location::parse(&format!("/{text}"))).transpose() {
         Ok(after) => after.and_then(|location| location.names().first().cloned()),
         Err(error) => return Err(Fault::bad_request(format!("after: {error}."))),

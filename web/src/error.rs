@@ -14,13 +14,13 @@ pub struct Fault {
     /// What to do next.
     pub hint: Option<String>,
     /// More, for programs: fields of the JSON answer.
-    pub detail: serde_json::Map<String, serde_json::Value>,
+    pub detail: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Fault {
     /// A fault with a message.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), hint: None, detail: serde_json::Map::new() }
+        Self { status, message: message.into(), hint: None, detail: Vec::new() }
     }
 
     /// 400.
@@ -40,8 +40,8 @@ impl Fault {
     }
 
     /// One more field of the JSON answer.
-    pub fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.detail.insert(key.to_owned(), value.into());
+    pub fn with(mut self, key: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.detail.push((key, value.into()));
         self
     }
 
@@ -61,10 +61,12 @@ impl Fault {
 
     /// The JSON answer.
     pub fn json(&self) -> serde_json::Value {
-        let mut error = self.detail.clone();
-        error.insert("message".to_owned(), self.message.clone().into());
+        let mut error = serde_json::json!({ "message": self.message });
         if let Some(hint) = &self.hint {
-            error.insert("hint".to_owned(), hint.clone().into());
+            error["hint"] = hint.clone().into();
+        }
+        for (key, value) in &self.detail {
+            error[*key] = value.clone();
         }
         serde_json::json!({ "error": error })
     }

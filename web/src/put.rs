@@ -143,7 +143,7 @@ fn check(path: &NamePath, document: &Map<String, Json>) -> Result<(), Fault> {
     for (field, value) in document {
         let inner = value.as_object();
         match field.as_str() {
-            "suite" if !value.as_str().is_some_and(|text| !text.is_empty()) => {
+            "suite" if value.as_str().is_none_or(str::is_empty) => {
                 return wrong("suite", "the name of a Debian suite");
             }
             "egress" | "socket" if !value.is_boolean() => return wrong(field, "true or false"),
@@ -223,7 +223,7 @@ mod tests {
         ] {
             let document = json.as_object().expect("an object");
             let found = check(&path, document).err();
-            let field = found.as_ref().and_then(|fault| fault.detail.get("field")?.as_str());
+            let field = found.as_ref().and_then(|fault| fault.detail.first()?.1.as_str());
             assert_eq!(field, bad, "{json}");
         }
     }

@@ -5,6 +5,7 @@
 //! linear in the line's length.
 
 mod lang;
+mod table;
 
 pub use lang::{Lang, detect};
 
@@ -185,9 +186,9 @@ impl Highlighter {
     }
 
     fn word(&self, word: &str, after: &str, before: &str) -> Class {
-        let listed = |list: &[&str]| match self.lang.any_case {
-            true => list.iter().any(|w| w.eq_ignore_ascii_case(word)),
-            false => list.contains(&word),
+        let listed = |list: &str| match self.lang.any_case {
+            true => list.split(' ').any(|w| w.eq_ignore_ascii_case(word)),
+            false => list.split(' ').any(|w| w == word),
         };
         if listed(self.lang.keywords) {
             Class::Keyword
@@ -195,15 +196,19 @@ impl Highlighter {
             Class::Number
         } else if self.lang.tags && (before.ends_with('<') || before.ends_with("</")) {
             Class::Name
-        } else if self.lang.equals_keys && after.trim_start().starts_with('=') {
-            Class::Key
-        } else if self.lang.colon_keys && after.starts_with(':') && before.trim().is_empty() {
+        } else if self.is_key(after, before) {
             Class::Key
         } else if self.lang.calls && (after.starts_with('(') || after.starts_with("!(")) {
             Class::Name
         } else {
             Class::Plain
         }
+    }
+
+    fn is_key(&self, after: &str, before: &str) -> bool {
+        let equals = self.lang.equals_keys && after.trim_start().starts_with('=');
+        let colon = self.lang.colon_keys && after.starts_with(':') && before.trim().is_empty();
+        equals || colon
     }
 }
 
