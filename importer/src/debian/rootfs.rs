@@ -129,7 +129,12 @@ impl Rootfs<'_> {
         let objects = self.keg.objects();
         let mut policy = objects.put_bytes(configure::POLICY)?;
         policy.attrs.mode = 0o755;
-        let set = [(configure::POLICY_PATH, Edit::Set(policy))];
+        let mut set = vec![(configure::POLICY_PATH, Edit::Set(policy))];
+        for (package, path, text) in configure::ANSWERS {
+            if packages.iter().any(|p| p.package.name() == package) {
+                set.push((path, Edit::Set(objects.put_bytes(text.as_bytes())?)));
+            }
+        }
         let unpacked = edit(objects, &kid_of(unpacked), set)?;
         let changed = configure::run(self.keg, &kid_of(&unpacked), packages, epoch, report)?;
         Ok(scrub::scrub(objects, &kid_of(&changed))?)

@@ -27,6 +27,14 @@ pub const POLICY: &[u8] = b"#!/bin/sh\nexit 101\n";
 /// Where scripts look for it.
 pub const POLICY_PATH: &str = "usr/sbin/policy-rc.d";
 
+/// Answers given in advance: where this package is, this file has this text.
+pub const ANSWERS: [(&str, &str, &str); 1] = [(
+    "postgresql-common",
+    "etc/postgresql-common/createcluster.conf",
+    // A cluster belongs to an app's data, and one made here would be shared with its secrets.
+    "create_main_cluster = false\n",
+)];
+
 /// `$@`: packages that have a `preinst`, as the database names them.
 const SCRIPT: &str = r#"
 for key do

@@ -5,9 +5,11 @@
 use keg::{
     Kid,
     object::{Entry, Value},
-    store::Objects,
+    store::{Objects, StoreError},
     union::{Edit, UnionError, edit},
 };
+
+use memchr::memmem::find;
 
 use super::configure::POLICY_PATH;
 
@@ -18,7 +20,7 @@ const REMOVED: [&str; 24] = [
     "etc/hosts",
     "etc/resolv.conf",
     "etc/mtab",
-    "etc/ssl/certs/ssl-cert-snakeoil.pem",
+    SNAKEOIL,
     "etc/ssl/private/ssl-cert-snakeoil.key",
     "var/cache/apt/pkgcache.bin",
     "var/cache/apt/srcpkgcache.bin",
@@ -38,10 +40,15 @@ const REMOVED: [&str; 24] = [
     "var/log/bootstrap.log",
     "var/log/dpkg.log",
 ];
-/// Directories that become empty.
-const EMPTIED: [&str; 4] = ["tmp", "run", "var/tmp", "var/log/apt"];
+/// Directories that become empty. Databases made while configuring would be shared, with their
+/// secrets, by all who use the tree.
+const EMPTIED: [&str; 5] = ["tmp", "run", "var/tmp", "var/log/apt", "var/lib/mysql"];
 /// Files that stay, empty.
 const BLANKED: [&str; 4] = ["etc/machine-id", "var/log/btmp", "var/log/faillog", "var/log/lastlog"];
+/// A certificate whose key is made while configuring; links to it go too.
+const SNAKEOIL: &str = "etc/ssl/certs/ssl-cert-snakeoil.pem";
+/// debconf's answers, in which scripts leave names of temporary files.
+const ANSWERS: &str = "var/cache/debconf/config.dat";
 /// In this directory files that start like this are keys.
 const SSH: (&str, &str) = ("etc/ssh", "ssh_host_");
 
@@ -67,6 +74,12 @@ pub fn scrub(objects: &dyn Objects, tree: &Kid) -> Result<Entry, UnionError> {
             edits.push((format!("{directory}/{name}"), Edit::Remove));
         }
     }
+    if let Some(answers) = objects.walk(tree, ANSWERS).map_err(failed(ANSWERS))? {
+        edits.extend(steady(objects, answers).map_err(failed(ANSWERS))?);
+    }
+    if objects.walk(tree, SNAKEOIL).map_err(failed(SNAKEOIL))?.is_some() {
+        edits.extend(links_to(objects, tree, SNAKEOIL).map_err(failed(SNAKEOIL))?);
+    }
     for path in BLANKED {
         if let Some(mut entry) = objects.walk(tree, path).map_err(failed(path))? {
             let blank = objects.put_bytes(b"").map_err(failed(path))?;
@@ -79,12 +92,37 @@ pub fn scrub(objects: &dyn Objects, tree: &Kid) -> Result<Entry, UnionError> {
     edit(objects, tree, edits)
 }
 
-/// The names in a directory; none if it is none.
-fn names(
+/// debconf's answers without lines that name temporary files.
+fn steady(objects: &dyn Objects, mut answers: Entry) -> Result<Option<(String, Edit)>, StoreError> {
+    let Some(kid) = answers.kid() else { return Ok(None) };
+    let text = objects.blob(&kid)?;
+    let kept = |line: &&[u8]| !(line.starts_with(b" ") && find(line, b" = /tmp/").is_some());
+    let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').filter(kept).collect();
+    answers.value = objects.put_bytes(&lines.concat())?.value;
+    Ok(Some((ANSWERS.to_owned(), Edit::Set(answers))))
+}
+
+/// Removes the symbolic links beside `path` that lead to it.
+fn links_to(
     objects: &dyn Objects,
     tree: &Kid,
     path: &str,
-) -> Result<Vec<String>, keg::store::StoreError> {
+) -> Result<Vec<(String, Edit)>, StoreError> {
+    let (directory, target) = path.rsplit_once('/').unwrap_or(("", path));
+    let Some(Entry { value: Value::Tree { kid, .. }, .. }) = objects.walk(tree, directory)? else {
+        return Ok(Vec::new());
+    };
+    let leads = |entry: &Entry| match &entry.value {
+        Value::Symlink { target: to } => to.ends_with(target.as_bytes()),
+        _ => false,
+    };
+    let links = objects.tree(&kid)?.entries.into_iter().filter(|(_, entry)| leads(entry));
+    let remove = |name: String| (format!("{directory}/{name}"), Edit::Remove);
+    Ok(links.map(|(name, _)| remove(name.to_string_lossy())).collect())
+}
+
+/// The names in a directory; none if it is none.
+fn names(objects: &dyn Objects, tree: &Kid, path: &str) -> Result<Vec<String>, StoreError> {
     let Some(Entry { value: Value::Tree { kid, .. }, .. }) = objects.walk(tree, path)? else {
         return Ok(Vec::new());
     };
@@ -123,5 +161,26 @@ mod tests {
         let id = there("etc/machine-id").expect("there");
         assert!(matches!(id.value, Value::File { size: 0, .. }));
         assert_eq!(scrub(objects, &kid).expect("again").kid(), Some(kid));
+    }
+
+    #[test]
+    fn answers_and_certificates_are_steady() {
+        let store = MemoryStore::new("");
+        let objects: &dyn Objects = &store;
+        let empty = objects.put_tree(&Tree::default()).expect("stored").kid().expect("a tree");
+        let text = b"Name: ucf/x\nVariables:\n NEW = /tmp/x.5MWosJ\n BASENAME = x\n\nName: y\n";
+        let edits = [
+            (ANSWERS, objects.put_bytes(text).expect("stored")),
+            (SNAKEOIL, objects.put_bytes(b"pem").expect("stored")),
+            ("etc/ssl/certs/6274.0", Entry::symlink("ssl-cert-snakeoil.pem")),
+            ("etc/ssl/certs/other.0", Entry::symlink("other.pem")),
+        ];
+        let edits = edits.map(|(path, entry)| (path, Edit::Set(entry)));
+        let full = edit(objects, &empty, edits).expect("edited").kid().expect("a tree");
+        let kid = scrub(objects, &full).expect("scrubbed").kid().expect("a tree");
+        let answers = objects.walk(&kid, ANSWERS).expect("read").and_then(|e| e.kid());
+        let answers = objects.blob(&answers.expect("there")).expect("read");
+        assert_eq!(answers, b"Name: ucf/x\nVariables:\n BASENAME = x\n\nName: y\n");
+        assert_eq!(names(objects, &kid, "etc/ssl/certs").expect("read"), ["other.0"]);
     }
 }
