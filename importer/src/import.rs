@@ -77,32 +77,32 @@ pub fn import_now(
     request: &Request,
     report: &mut Report<'_>,
 ) -> Result<Json, ImportError> {
-    import_on(&Machine::new(keg), request, report)
+    let request = request.clone().normal()?;
+    import_as(&Machine::new(keg), &request.key(), &request, report)
 }
 
-/// Imports with another machine's configuration.
-fn import_on(
+/// Imports a request under the key that it is known by, with a machine's configuration.
+fn import_as(
     machine: &Machine<'_>,
+    key: &str,
     request: &Request,
     report: &mut Report<'_>,
 ) -> Result<Json, ImportError> {
     let keg = machine.keg;
-    let request = request.clone().normal()?;
-    let key = request.key();
-    if let Some(lock) = done(keg, &key)? {
+    if let Some(lock) = done(keg, key)? {
         return Ok(lock);
     }
-    let _held = match Lockfile::attempt(keg, &key)? {
+    let _held = match Lockfile::attempt(keg, key)? {
         Some(held) => held,
         None => {
             report(Progress::Phase("Waiting for another import of the same".into()));
-            Lockfile::wait(keg, &key)?
+            Lockfile::wait(keg, key)?
         }
     };
-    if let Some(lock) = done(keg, &key)? {
+    if let Some(lock) = done(keg, key)? {
         return Ok(lock);
     }
-    Import { keg, machine, key: &key, request: &request, started: keg::time::now() }.run(report)
+    Import { keg, machine, key, request, started: keg::time::now() }.run(report)
 }
 
 /// The child process that does the request with this key, or, for [`WORKER`], packages for another
@@ -119,7 +119,8 @@ pub fn work_import(keg: &Keg, key: &str) -> i32 {
         }
         let request: Request =
             serde_json::from_value(document).map_err(|_| ImportError::no_request(key))?;
-        import_now(keg, &request, &mut |_| {})
+        // Whoever wrote it may have written it otherwise than we would: its key stays.
+        import_as(&Machine::new(keg), key, &request.normal()?, &mut |_| {})
     };
     match run() {
         Ok(_) => 0,

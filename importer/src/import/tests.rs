@@ -25,7 +25,8 @@ fn mirror() -> TestMirror {
 fn import(keg: &Keg, apt: &Apt, packages: &[&str]) -> Result<Json, ImportError> {
     let apt = || Ok(apt.clone());
     let machine = Machine { keg, arch: "amd64", apt: &apt, workers: 0 };
-    import_on(&machine, &Request::debian("demo", packages, Base::None), &mut |_| {})
+    let request = Request::debian("demo", packages, Base::None).normal()?;
+    import_as(&machine, &request.key(), &request, &mut |_| {})
 }
 
 /// The import fails with this text, and the lock says so.
