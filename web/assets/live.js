@@ -88,7 +88,8 @@
   // Fetches the page anew and puts its content in place; a live log keeps its lines, and what a
   // person unfolded stays so.
   const refresh = async () => {
-    if (busy) return soon();
+    // What a person is writing is not taken away.
+    if (busy || document.querySelector("textarea:focus, details[open] .edit")) return soon();
     busy = true;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });

@@ -176,6 +176,8 @@ pub struct Process {
     pub command: Json,
     /// Its output.
     pub stream: Option<String>,
+    /// Of Keg's own: the key or app it works on.
+    pub what: Option<String>,
 }
 
 /// `source.json` of a release.
@@ -192,6 +194,22 @@ pub struct Source {
     pub message: Option<String>,
     /// The app.
     pub app: Option<String>,
+}
+
+/// `package.json` of a Debian package.
+#[derive(Deserialize, Default, Clone, Debug)]
+#[serde(default)]
+pub struct PackageFile {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub arch: String,
+    /// SHA-256 of the archive it came in.
+    pub sha256: Option<String>,
+    /// Bytes of that archive.
+    pub size: Option<u64>,
 }
 
 /// `/packages/locks/<key>.json`.

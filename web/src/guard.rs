@@ -4,12 +4,12 @@
 //! `Host` (rebinding), another `Origin`, or tells so in `Sec-Fetch-Site`; it is refused before any
 //! handler sees it. Git and registry clients send none of these and pass.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, Method, Response, StatusCode, header},
     middleware::{self, Next},
     response::IntoResponse,
@@ -24,93 +24,89 @@ const MAX_BODY: u64 = 1 << 20;
 /// Paths whose handlers bound their bodies themselves.
 const LARGE: &[&str] = &["/git/", "/v2/"];
 
-/// Puts the guard before all routes of a service that listens on `listen`.
-pub fn guard(router: Router, listen: SocketAddr) -> Router {
-    router.layer(middleware::from_fn_with_state(Guard { port: listen.port() }, check))
-}
-
-#[derive(Clone, Copy)]
-struct Guard {
-    port: u16,
+/// Puts the guard before all routes of a service that listens on loopback.
+pub fn guard(router: Router) -> Router {
+    router.layer(middleware::from_fn(check))
 }
 
 /// A refusal: status and message.
 type Refusal = (StatusCode, &'static str);
 
-async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
-    match guard.judge(&request) {
+async fn check(request: Request, next: Next) -> Response<Body> {
+    match judge(&request) {
         Ok(()) => next.run(request).await,
         Err((status, message)) => (status, format!("{message}\n")).into_response(),
     }
 }
 
-impl Guard {
-    fn judge(self, request: &Request) -> Result<(), Refusal> {
-        let headers = request.headers();
-        let size: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-        if size > MAX_HEADERS {
-            let message = "The headers are larger than 32 KiB.";
-            return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
-        }
-        let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
-        if url > MAX_URL {
-            return Err((StatusCode::URI_TOO_LONG, "The address is longer than 8 KiB."));
-        }
-        self.host(request)?;
-        self.origin(request)?;
-        body(request.uri().path(), headers)
+fn judge(request: &Request) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let size: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
+    if size > MAX_HEADERS {
+        let message = "The headers are larger than 32 KiB.";
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
+    let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    if url > MAX_URL {
+        return Err((StatusCode::URI_TOO_LONG, "The address is longer than 8 KiB."));
+    }
+    let host = host(request)?;
+    origin(request, host)?;
+    body(request.uri().path(), headers)
+}
 
-    /// `Host` (and the authority of an absolute URL) must be a loopback name of this service.
-    fn host(self, request: &Request) -> Result<(), Refusal> {
-        let foreign = (
-            StatusCode::MISDIRECTED_REQUEST,
-            "This Keg answers only to localhost and its loopback addresses. Was the name of \
-             another site pointed here?",
-        );
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().map_err(|_| foreign)?,
-            _ => return Err((StatusCode::BAD_REQUEST, "A request needs exactly one Host header.")),
-        };
-        let authority = request.uri().authority().map(|authority| authority.as_str());
-        if self.is_ours(host) && authority.is_none_or(|authority| self.is_ours(authority)) {
-            Ok(())
-        } else {
-            Err(foreign)
+/// `Host` (and the authority of an absolute URL) must be a loopback name. Its port is the
+/// browser's word on where it connected to, which may be the other end of a tunnel: any is good.
+fn host(request: &Request) -> Result<&str, Refusal> {
+    let foreign = (
+        StatusCode::MISDIRECTED_REQUEST,
+        "This Keg answers only to localhost and its loopback addresses. Was the name of another \
+         site pointed here?",
+    );
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().map_err(|_| foreign)?,
+        _ => return Err((StatusCode::BAD_REQUEST, "A request needs exactly one Host header.")),
+    };
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    if is_loopback(host) && authority.is_none_or(is_loopback) { Ok(host) } else { Err(foreign) }
+}
+
+/// A browser's word on which page made the request must name one of this very service: the
+/// `Origin` is the `Host`, port included, so that an app on another port of this machine is
+/// another site.
+fn origin(request: &Request, host: &str) -> Result<(), Refusal> {
+    let foreign = (StatusCode::FORBIDDEN, "Pages of other sites may not use this Keg.");
+    let headers = request.headers();
+    for origin in headers.get_all(header::ORIGIN) {
+        let site = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+        if !site.is_some_and(|site| site.eq_ignore_ascii_case(host)) {
+            return Err(foreign);
         }
     }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let from_elsewhere = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));
+    // Following a link to a page is how the web works; anything else is not.
+    let link = text("sec-fetch-mode") == Some("navigate")
+        && matches!(*request.method(), Method::GET | Method::HEAD);
+    if from_elsewhere && !link { Err(foreign) } else { Ok(()) }
+}
 
-    /// A browser's word on which page made the request must name one of ours.
-    fn origin(self, request: &Request) -> Result<(), Refusal> {
-        let foreign = (StatusCode::FORBIDDEN, "Pages of other sites may not use this Keg.");
-        let headers = request.headers();
-        for origin in headers.get_all(header::ORIGIN) {
-            let host = origin.to_str().ok().and_then(|o| o.strip_prefix("http://"));
-            if !host.is_some_and(|host| self.is_ours(host)) {
-                return Err(foreign);
-            }
-        }
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let from_elsewhere = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));
-        // Following a link to a page is how the web works; anything else is not.
-        let link = text("sec-fetch-mode") == Some("navigate")
-            && matches!(*request.method(), Method::GET | Method::HEAD);
-        if from_elsewhere && !link { Err(foreign) } else { Ok(()) }
-    }
-
-    fn is_ours(self, host: &str) -> bool {
-        let (name, port) = match host.rsplit_once(':') {
-            // The colons of a bare IPv6 address are inside brackets.
-            Some((name, port)) if !port.ends_with(']') => (name, port.parse::<u16>().ok()),
-            _ => (host, Some(80)),
-        };
-        let name = name.trim_end_matches('.');
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let local = name.eq_ignore_ascii_case("localhost")
-            || address.is_ok_and(|address| address.is_loopback());
-        local && port == Some(self.port)
-    }
+/// Whether `name[:port]` is `localhost` or a loopback address.
+fn is_loopback(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        // The colons of a bare IPv6 address are inside brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse::<u16>().is_ok()),
+        _ => (host, true),
+    };
+    let name = name.trim_end_matches('.');
+    let address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(inside) => inside.parse().map(IpAddr::V6),
+        None => name.parse().map(IpAddr::V4),
+    };
+    let local = name.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.is_loopback());
+    local && port
 }
 
 fn body(path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -136,7 +132,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).expect("a request");
-        let found = Guard { port: 7070 }.judge(&request).err().map(|(status, _)| status.as_u16());
+        let found = judge(&request).err().map(|(status, _)| status.as_u16());
         assert_eq!(found, want, "{url} {headers:?}");
     }
 
@@ -149,9 +145,12 @@ mod tests {
             ("127.0.0.1:7070", None),
             ("127.8.8.8:7070", None),
             ("[::1]:7070", None),
-            ("localhost", Some(421)),
-            ("[::1]", Some(421)),
-            ("localhost:8080", Some(421)),
+            ("localhost", None),
+            ("[::1]", None),
+            ("localhost:9000", None),
+            ("::1:7070", Some(421)),
+            ("localhost:x", Some(421)),
+            ("localhost:99999", Some(421)),
             ("evil.example:7070", Some(421)),
             ("blog.localhost:7070", Some(421)),
             ("localhost.evil.example:7070", Some(421)),
@@ -171,7 +170,10 @@ mod tests {
         let host = ("host", "localhost:7070");
         for (headers, want) in [
             (vec![host, ("origin", "http://localhost:7070")], None),
-            (vec![host, ("origin", "http://127.0.0.1:7070")], None),
+            (vec![host, ("origin", "http://LOCALHOST:7070")], None),
+            (vec![host, ("origin", "http://127.0.0.1:7070")], Some(403)),
+            (vec![host, ("origin", "http://localhost:8080")], Some(403)),
+            (vec![host, ("origin", "https://localhost:7070")], Some(403)),
             (vec![host, ("origin", "http://blog.localhost:8080")], Some(403)),
             (vec![host, ("origin", "http://evil.example")], Some(403)),
             (vec![host, ("origin", "null")], Some(403)),

@@ -53,19 +53,19 @@ pub async fn of_path(
     };
     let mut changes = Vec::new();
     let mut version = keg.version(start).map_err(failed)?;
-    let mut new = entry_at(keg, path, version.tree)?;
+    let mut new = trail(keg, path, version.tree, None)?;
     let oldest = start.saturating_sub(MAX_VERSIONS);
     for seq in (oldest..start).rev() {
         if seq % PACE == 0 {
             tokio::task::yield_now().await;
         }
         let before: Version = keg.version(seq).map_err(failed)?;
-        let old = entry_at(keg, path, before.tree)?;
-        if old != new {
-            let change = Change { seq: seq + 1, version: version.commit, old: old.clone(), new };
-            changes.push(change);
+        let old = trail(keg, path, before.tree, Some(&new))?;
+        if old.entry != new.entry {
+            let (seq, version) = (seq + 1, version.commit);
+            changes.push(Change { seq, version, old: old.entry.clone(), new: new.entry });
             if changes.len() >= limit {
-                return Ok(Changes { changes, next: (seq > 0).then_some(seq) });
+                return Ok(Changes { changes, next: (seq > 1).then_some(seq - 1) });
             }
         }
         (version, new) = (before, old);
@@ -73,22 +73,35 @@ pub async fn of_path(
     Ok(Changes { changes, next: (oldest > 0).then_some(oldest) })
 }
 
-/// What a path is below a tree. Not through the view's cache: each version is read once.
-fn entry_at(keg: &Keg, path: &Location, tree: Kid) -> Result<Option<Entry>, Fault> {
+/// What a path is in a version, and what its first name is: where that is the same in another
+/// version, so is everything below it.
+#[derive(Clone)]
+struct Trail {
+    first: Option<Entry>,
+    entry: Option<Entry>,
+}
+
+/// Follows a path below a tree. Not through the view's cache: each version is read once.
+fn trail(keg: &Keg, path: &Location, tree: Kid, known: Option<&Trail>) -> Result<Trail, Fault> {
     let objects = keg.objects();
     let failed = |error| Fault::inside("Reading the history", &error);
-    let mut entry = None;
-    let mut directory = Some(tree);
-    for name in path.names() {
-        let Some(tree) = directory else { return Ok(None) };
-        entry = objects.tree(&tree).map_err(failed)?.entries.remove(name.as_bytes());
-        let Some(found) = &entry else { return Ok(None) };
-        directory = objects.directory_of(found).map_err(failed)?;
+    let [first, rest @ ..] = path.names() else {
+        let entry = Some(objects.tree_entry(&tree).map_err(failed)?);
+        return Ok(Trail { first: entry.clone(), entry });
+    };
+    let first = objects.tree(&tree).map_err(failed)?.entries.remove(first.as_bytes());
+    if let Some(known) = known.filter(|known| known.first == first) {
+        return Ok(known.clone());
     }
-    match entry {
-        Some(entry) => Ok(Some(entry)),
-        None => objects.tree_entry(&tree).map(Some).map_err(failed),
+    let mut entry = first.clone();
+    for name in rest {
+        let Some(found) = &entry else { break };
+        entry = match objects.directory_of(found).map_err(failed)? {
+            Some(kid) => objects.tree(&kid).map_err(failed)?.entries.remove(name.as_bytes()),
+            None => None,
+        };
     }
+    Ok(Trail { first, entry })
 }
 
 /// The number of a version, if it is not too long ago; else of the newest.

@@ -67,6 +67,7 @@ impl Followers {
             if let Some(first) = first {
                 return Some((Ok(Bytes::from(first)), Some((None, watch, permit))));
             }
+            tokio::task::yield_now().await;
             let (text, more) = next_changes(&mut watch).await;
             Some((Ok(Bytes::from(text)), more.then_some((None, watch, permit))))
         })))
@@ -84,6 +85,7 @@ impl Followers {
         let state = Some((lines, permit));
         Ok(events(stream::unfold(state, |state| async move {
             let (mut lines, permit) = state?;
+            tokio::task::yield_now().await;
             let (text, more) = lines.next().await;
             Some((Ok(Bytes::from(text)), more.then_some((lines, permit))))
         })))

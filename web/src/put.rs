@@ -4,10 +4,11 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
-use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, object::Entry, path::AppName};
+use bytes::Bytes;
+use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, Version, object::Entry, path::AppName};
 use serde_json::{Map, Value as Json, json};
 
-use crate::{error::Fault, location::Location};
+use crate::{ask::form_decode, error::Fault, location::Location};
 
 /// Largest document.
 pub const MAX_BODY: usize = 1 << 20;
@@ -29,22 +30,8 @@ pub async fn put(
 ) -> Result<Response<Body>, Fault> {
     let path = writable(location)?;
     let expected = precondition(headers)?;
-    let document = document(body).await?;
-    check(&path, &document)?;
-    let message = format!("set {path}");
-    let txn = Txn::new(AUTHOR, &message)
-        .expect(path.clone(), expected)
-        .set_json(path.clone(), Json::Object(document));
-    let version = match keg.commit(txn) {
-        Ok(version) => version,
-        Err(CommitError::Conflict { expected, found, .. }) => {
-            return Err(conflict(&path, &expected, found.as_deref()));
-        }
-        Err(error @ CommitError::NotADirectory { .. }) => {
-            return Err(Fault::new(StatusCode::CONFLICT, format!("{error}.")));
-        }
-        Err(error) => return Err(Fault::inside("Setting the document", &error)),
-    };
+    let bytes = bytes(body).await?;
+    let version = set(keg, &path, expected, &bytes)?;
     let found = keg.get_at(&path, &version);
     let found = found.map_err(|error| Fault::inside("Reading it back", &error))?;
     let kid = found.as_ref().and_then(Entry::kid);
@@ -60,6 +47,63 @@ pub async fn put(
         headers.insert(header::ETAG, etag);
     }
     Ok(response)
+}
+
+/// The same by a form of a page: `document` is the JSON, `expected` the KID it was made from
+/// (empty: there was none). Answers by sending the browser back to the app.
+///
+/// # Errors
+/// As [`put`]; 403 when the browser does not say which page the form is on.
+pub async fn post(
+    keg: &Keg,
+    location: &Location,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Fault> {
+    let path = writable(location)?;
+    // Any page can send a form; the guard has checked the origin of those that tell it.
+    if !headers.contains_key(header::ORIGIN) {
+        return Err(Fault::new(StatusCode::FORBIDDEN, "A form must tell its Origin.")
+            .hint("Programs use PUT with If-Match."));
+    }
+    let bytes = bytes(body).await?;
+    let text = String::from_utf8_lossy(&bytes);
+    let field = |name: &str| {
+        let mut fields = text.split('&').filter_map(|pair| pair.split_once('='));
+        fields.find(|(key, _)| *key == name).map(|(_, value)| form_decode(value))
+    };
+    let expected = match field("expected").as_deref() {
+        Some("") => Expected::Absent,
+        Some(kid) => Expected::Kid(kid.parse().map_err(|error| invalid(format!("{error}.")))?),
+        None => return Err(Fault::bad_request("The form lacks its field expected.")),
+    };
+    set(keg, &path, expected, field("document").unwrap_or_default().as_bytes())?;
+    let app = path.components().nth(1).unwrap_or_default();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let back = HeaderValue::from_str(&format!("/apps/{app}"));
+    let back = back.expect("because an app's name is ASCII");
+    response.headers_mut().insert(header::LOCATION, back);
+    Ok(response)
+}
+
+/// Checks and sets a document.
+fn set(keg: &Keg, path: &NamePath, expected: Expected, bytes: &[u8]) -> Result<Version, Fault> {
+    let document = document(bytes)?;
+    check(path, &document)?;
+    let txn = Txn::new(AUTHOR, &format!("set {path}"))
+        .expect(path.clone(), expected)
+        .set_json(path.clone(), Json::Object(document));
+    match keg.commit(txn) {
+        Ok(version) => Ok(version),
+        Err(CommitError::Conflict { expected, found, .. }) => {
+            Err(conflict(path, &expected, found.as_deref()))
+        }
+        Err(error @ CommitError::NotADirectory { .. }) => {
+            Err(Fault::new(StatusCode::CONFLICT, format!("{error}.")))
+        }
+        Err(error) => Err(Fault::inside("Setting the document", &error)),
+    }
 }
 
 /// The path, if it is one that people may set.
@@ -99,15 +143,18 @@ fn precondition(headers: &HeaderMap) -> Result<Expected, Fault> {
     }
 }
 
-async fn document(body: Body) -> Result<Map<String, Json>, Fault> {
-    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| {
+async fn bytes(body: Body) -> Result<Bytes, Fault> {
+    to_bytes(body, MAX_BODY).await.map_err(|_| {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         Fault::new(status, "The body broke off or is larger than 1 MiB, the most for a document.")
-    })?;
-    match serde_json::from_slice(&bytes) {
+    })
+}
+
+fn document(bytes: &[u8]) -> Result<Map<String, Json>, Fault> {
+    match serde_json::from_slice(bytes) {
         Ok(Json::Object(document)) => Ok(document),
         Ok(_) => Err(invalid("The document must be a JSON object.")),
-        Err(error) => Err(invalid(format!("The body is not JSON: {error}."))),
+        Err(error) => Err(invalid(format!("The document is not JSON: {error}."))),
     }
 }
 

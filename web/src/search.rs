@@ -68,7 +68,7 @@ async fn processes(view: &View, query: &str) -> Result<Vec<Hit>, Fault> {
     }
     let mut hits = Vec::new();
     for machine in overview::machines(view).await? {
-        let kid = machine.about.get("kid").and_then(Json::as_str);
+        let kid = ["machine", "kid"].iter().find_map(|field| machine.about.get(*field)?.as_str());
         let kid = kid.and_then(|text| text.parse::<Kid>().ok());
         if let Some(kid) =
             prefix.as_ref().zip(kid).and_then(|(p, kid)| p.matches(&kid).then_some(kid))

@@ -72,8 +72,8 @@ async fn harden(request: Request, next: Next) -> Response<Body> {
 
 async fn answer_path(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     let mut ask = Ask::read(request.uri(), request.headers());
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        // Whoever writes is a program.
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
+        // Whoever writes is a program; only forms are posted.
         ask.form = Form::Json;
     }
     let location = Location::parse(request.uri().path());
@@ -100,6 +100,10 @@ impl Web {
             Method::PUT => {
                 let (head, body) = request.into_parts();
                 return put::put(&self.keg, &location, &head.headers, body).await;
+            }
+            Method::POST => {
+                let (head, body) = request.into_parts();
+                return put::post(&self.keg, &location, &head.headers, body).await;
             }
             _ => return Err(no_such_method()),
         }
@@ -296,7 +300,10 @@ fn reading(head: &Parts) -> Result<(), Fault> {
 }
 
 fn no_such_method() -> Fault {
-    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Here one can GET, HEAD and PUT.")
+    Fault::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Here one can GET and HEAD, and PUT documents of apps.",
+    )
 }
 
 fn page(page: &Page, status: StatusCode) -> Response<Body> {

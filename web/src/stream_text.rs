@@ -9,6 +9,9 @@ use keg::{Keg, Kid};
 
 use crate::{error::Fault, view::store_fault};
 
+/// Bytes read at a time.
+const STEP: usize = 128 * 1024;
+
 /// The end of a stream.
 pub struct Tail {
     /// Its text, from the start of a line.
@@ -42,16 +45,31 @@ pub fn tail(keg: &Keg, id: &str, most: u64) -> Option<Tail> {
     Some(Tail { text: from_line(&bytes, start > 0), cut: start > 0, end, sealed })
 }
 
-/// A blob's text from `skip` bytes on, from the start of a line.
+/// The end of a blob's text, at most `most` bytes, from the start of a line.
+///
+/// The blob is read from its start, so that it is checked against its KID, in steps that let other
+/// requests run; only its end is kept.
 ///
 /// # Errors
 /// The blob is missing or damaged.
-pub fn blob_tail(keg: &Keg, kid: &Kid, skip: u64) -> Result<String, Fault> {
+pub async fn blob_tail(keg: &Keg, kid: &Kid, size: u64, most: u64) -> Result<String, Fault> {
     let mut blob = keg.objects().open_blob(kid).map_err(|error| store_fault(kid, &error))?;
-    let mut bytes = Vec::new();
-    let read = blob.seek(SeekFrom::Start(skip)).and_then(|_| blob.read_to_end(&mut bytes));
-    read.map_err(|error| Fault::inside(&format!("Reading {}", kid.short()), &error))?;
-    Ok(from_line(&bytes, skip > 0))
+    let skip = size.saturating_sub(most);
+    let (mut kept, mut read) = (Vec::new(), 0);
+    let mut step = vec![0; STEP];
+    loop {
+        let got = blob.read(&mut step);
+        let got =
+            got.map_err(|error| Fault::inside(&format!("Reading {}", kid.short()), &error))?;
+        if got == 0 {
+            return Ok(from_line(&kept, skip > 0));
+        }
+        // Below `STEP`, so it fits.
+        let unwanted = skip.saturating_sub(read).min(got as u64) as usize;
+        kept.extend_from_slice(&step[unwanted..got]);
+        read += got as u64;
+        tokio::task::yield_now().await;
+    }
 }
 
 fn from_line(bytes: &[u8], cut: bool) -> String {
@@ -107,6 +125,17 @@ mod tests {
         ] {
             assert_eq!(lines(text).collect::<Vec<_>>(), want, "{text:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_read_to_its_end_and_its_tail_is_kept() {
+        let keg = Keg::in_memory();
+        let text: String = (0..40_000).map(|number| format!("line {number}\n")).collect();
+        let entry = keg.objects().put_bytes(text.as_bytes()).expect("stored");
+        let (kid, size) = (entry.kid().expect("a file"), text.len() as u64);
+        let tail = blob_tail(&keg, &kid, size, 30).await.expect("read");
+        assert_eq!(tail, "line 39998\nline 39999\n");
+        assert_eq!(blob_tail(&keg, &kid, size, size).await.expect("read"), text);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const PACE: u32 = 16;
 /// Trees kept while an answer is made.
 const MAX_TREES: usize = 128;
 /// Largest document that is read as JSON.
-pub const MAX_DOCUMENT: u64 = 4 << 20;
+pub const MAX_DOCUMENT: u64 = 1 << 20;
 
 /// A version of the namespace. All reads for one page come from the same version, so a page never
 /// shows half of a change.

@@ -109,9 +109,40 @@ async fn writing_is_compare_and_swap_below_apps() {
     }
     let large = vec![b' '; (1 << 20) + 1];
     assert_eq!(put(&[("if-none-match", "*")], &large).await.status, 413);
-    for method in ["POST", "DELETE", "PATCH", "OPTIONS"] {
+    for method in ["DELETE", "PATCH", "OPTIONS"] {
         assert_eq!(world.send(method, url, &[], b"").await.status, 405, "{method}");
     }
+}
+
+#[tokio::test]
+async fn a_form_changes_a_configuration() {
+    let world = World::new().await;
+    let page = world.page("/apps/blog").await;
+    let expected = page.split("name=\"expected\" value=\"").nth(1).expect("a form");
+    let expected = expected.split('"').next().expect("a KID").to_owned();
+    let origin = format!("http://{}", world.address);
+    let post = async |origin: &[(&str, &str)], url: &str, body: &str| {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let headers: Vec<(&str, &str)> = origin.iter().copied().chain([form]).collect();
+        world.send("POST", url, &headers, body.as_bytes()).await
+    };
+    let ours = [("origin", origin.as_str())];
+    let url = "/apps/blog/config.json";
+    let body =
+        format!("expected={expected}&document=%7B%22scale%22%3A+%7B%22web%22%3A+4%7D%7D%0D%0A");
+    assert_eq!(post(&[], url, &body).await.status, 403, "no origin");
+    assert_eq!(post(&[("origin", "http://blog.localhost:8080")], url, &body).await.status, 403);
+    let done = post(&ours, url, &body).await;
+    assert_eq!((done.status, done.header("location")), (303, "/apps/blog"));
+    assert_eq!(world.json(url).await, json!({ "scale": { "web": 4 } }));
+    let stale = post(&ours, url, &body).await;
+    assert!(stale.status == 412 && stale.text().contains("has changed"), "{}", stale.status);
+    assert_eq!(post(&ours, "/source/blog", &body).await.status, 403);
+    assert_eq!(post(&ours, "/apps/shop/config.json", "expected=&document=%7B").await.status, 422);
+    assert_eq!(
+        post(&ours, "/apps/shop/config.json", "expected=&document=%7B%7D").await.status,
+        303
+    );
 }
 
 #[tokio::test]
@@ -212,7 +243,8 @@ async fn other_sites_and_hostile_requests_are_refused() {
         (vec![("host", format!("evil.example:{port}"))], 421),
         (vec![("host", format!("localhost:{port}"))], 200),
         (vec![("origin", "http://evil.example".to_owned())], 403),
-        (vec![("origin", format!("http://localhost:{port}"))], 200),
+        (vec![("origin", format!("http://localhost:{port}"))], 403),
+        (vec![("origin", format!("http://127.0.0.1:{port}"))], 200),
     ] {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let answer = world.send("GET", "/apps/blog/config.json?json", &headers, b"").await;

@@ -41,7 +41,7 @@ async fn main() -> fixture::Result<()> {
             }
         });
     }
-    let routes = web::guard(web::router(Arc::new(keg)), address);
+    let routes = web::guard(web::router(Arc::new(keg)));
     axum::serve(listener, routes).await?;
     Ok(())
 }

@@ -5,7 +5,9 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::{
-    Page, index, object,
+    Page, index,
+    log::{self, Log},
+    object,
     parts::{self, Link, pill, work_tone},
     process::{Origin, at, chain},
 };
@@ -39,15 +41,23 @@ pub async fn page(
     })?;
     let processes = processes_of(view, name).await?;
     let config = match view.get(&format!("/apps/{name}/config.json")).await? {
-        Some(entry) => view.entry_json(&entry).await?,
+        Some(entry) => {
+            let kid = entry.kid().map(|kid| kid.to_string()).unwrap_or_default();
+            view.entry_json(&entry).await?.map(|json| (kid, json))
+        }
         None => None,
     };
     let releases = releases(view, name).await?;
     let deploys = deploys(view, name).await?;
+    let building = match app.deploy.as_ref().filter(|deploy| deploy.state == "building") {
+        Some(Deploy { stream: Some(stream), .. }) => Log::of_stream(view, stream).await,
+        _ => None,
+    };
     let content = html! {
         (head(&app))
         (problems(&app))
         @if app.release.is_some() { (parts::chain(&links(view, &app, &processes).await?)) }
+        @if let Some(log) = &building { (log::section("deploying", "Deploying", Some(log))) }
         @if app.source.is_none() { (how_to_push(name, &ask.host, true)) }
         (process_section(&processes))
         (deploy_section(view, name, &deploys).await?)
@@ -251,17 +261,31 @@ fn release_section(app: &App, releases: &[(Kid, String, i64)]) -> Markup {
     }
 }
 
-fn config_section(name: &str, config: Option<&Json>) -> Markup {
+fn config_section(name: &str, config: Option<&(String, Json)>) -> Markup {
+    let url = url_of(&format!("/apps/{name}/config.json"));
+    let (expected, text) = match config {
+        Some((kid, json)) => (kid.as_str(), format!("{json:#}")),
+        None => ("", "{\n}".to_owned()),
+    };
     html! {
         section {
             h2 { "Configuration" }
             @match config {
-                Some(config) => {
-                    (object::document(config))
-                    p.more { a href=(url_of(&format!("/apps/{name}/config.json"))) { "The document" } }
-                }
+                Some((_, json)) => (object::document(json)),
                 None => p.empty { "None: the defaults hold (Debian trixie, one web process)." },
             }
+            details.group {
+                summary { "Change it" }
+                form.edit method="post" action=(url) {
+                    input type="hidden" name="expected" value=(expected);
+                    label for="document" { "The whole document, as JSON: "
+                        code { "suite" } ", " code { "env" } ", " code { "scale" } ", " code { "limits" } ", "
+                        code { "check" } ", " code { "egress" } ", " code { "socket" } ", " code { "grace" } }
+                    textarea #document name="document" rows="12" spellcheck="false" { (text) }
+                    button.button type="submit" { "Set" }
+                }
+            }
+            @if config.is_some() { p.more { a href=(url) { "The document" } } }
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::{error::Fault, location::url_of, stream_text, view::View};
 /// Bytes of a log's end that a page shows; the whole is linked.
 pub const SHOWN: u64 = 512 * 1024;
 
+/// Largest sealed log that is read for its end.
+const MAX_READ: u64 = 64 << 20;
+
 /// A log to show.
 pub struct Log {
     /// Its lines, from the start of a line.
@@ -39,10 +42,14 @@ impl Log {
     /// A failure inside.
     pub async fn of_blob(view: &View, entry: &Entry, path: &str) -> Result<Option<Self>, Fault> {
         let Value::File { kid, size } = &entry.value else { return Ok(None) };
-        let skip = size.saturating_sub(SHOWN);
-        let text = stream_text::blob_tail(view.keg(), kid, skip)?;
         let whole = Some(format!("{}?raw", url_of(path)));
-        Ok(Some(Self { text, cut: skip > 0, live: None, whole }))
+        let text = match *size {
+            size if size <= MAX_READ => {
+                stream_text::blob_tail(view.keg(), kid, size, SHOWN).await?
+            }
+            _ => "The log is too large to show here.".to_owned(),
+        };
+        Ok(Some(Self { text, cut: *size > SHOWN, live: None, whole }))
     }
 }
 

@@ -70,8 +70,8 @@ pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page,
         ["apps"] => index::apps(view, &found, ask).await,
         ["apps", name] => app::page(view, Some(&found), &location, name, ask).await,
         ["builds"] => index::builds(view, &found).await,
-        ["builds", key] => build::page(view, &found, key).await,
-        ["builds", key, "log"] => build::log_page(view, &found, key).await,
+        ["builds", key] if is_key(key) => build::page(view, &found, key).await,
+        ["builds", key, "log"] if is_key(key) => build::log_page(view, &found, key).await,
         ["deploys"] => index::deploys(view, &found).await,
         ["machines"] => index::machines(view, &found).await,
         ["machines", name] => machine::page(view, &found, name).await,
@@ -86,6 +86,11 @@ pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page,
         ["source", app, ..] if found.within.is_some() => source::page(view, &found, app, ask).await,
         _ => value(view, &found, ask).await,
     }
+}
+
+/// Whether a name is a build's key, not `layers` or `packs`.
+fn is_key(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The page of a value without a page of its own: a directory, a document, a file.

@@ -108,7 +108,7 @@ pub fn scalar(json: Option<&Json>) -> Markup {
     match json {
         None | Some(Json::Null) => html! { span.none { "–" } },
         Some(Json::String(text)) if text.parse::<keg::Kid>().is_ok() => parts::kid(text),
-        Some(Json::String(text)) => html! { (text) },
+        Some(Json::String(text)) => parts::outside_link(text),
         Some(Json::Array(items))
             if items.iter().all(|item| !item.is_object() && !item.is_array()) =>
         {

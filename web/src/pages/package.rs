@@ -1,5 +1,6 @@
 //! Packages: one with its files, lists of them, and the locks that name them.
 
+use keg::object::{EntryName, Value};
 use maud::{Markup, html};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    docs::{Lock, LockPart, Package},
+    docs::{Lock, LockPart, Package, PackageFile},
     error::Fault,
     format,
     location::url_of,
@@ -25,48 +26,74 @@ pub async fn page(view: &View, found: &Found, name: &str, ask: &Ask) -> Result<P
     let Some(tree) = view.directory(&found.entry).await? else {
         return super::code::page(view, found).await;
     };
-    let (title, rows) = about(name, found);
+    let about: Option<PackageFile> = view.doc_below(&found.entry, "package.json").await?;
+    // A Debian package's tree has its files beside what is known about it.
+    let (location, files) = match (&about, tree.entries.get(&b"files"[..])) {
+        (Some(_), Some(entry)) => {
+            let name = EntryName::new("files").expect("because it is a plain word");
+            (found.location.join(&name), view.directory(entry).await?)
+        }
+        _ => (found.location.clone(), Some(tree)),
+    };
+    let (title, rows) = match &about {
+        Some(about) => (about.name.clone(), of_debian(about)),
+        None => of_wheel(name),
+    };
     let content = html! {
         h1 { (title) }
-        (parts::facts(&rows))
+        (parts::facts(&[rows, of_tree(found)].concat()))
         section aria-labelledby="files" {
             h2 #files { "Files" }
-            (directory::listing(view, &found.location, &tree, ask).await?)
+            @if let Some(files) = &files { (directory::listing(view, &location, files, ask).await?) }
+            @if about.is_some() {
+                p.more { a href=(format!("{}/package.json", found.location.url())) { "All that is known of it" } }
+            }
         }
     };
     Ok(Page::new(found, title, content))
 }
 
-/// Name, version and the like, from the name that the importer gave the tree.
-fn about(name: &str, found: &Found) -> (String, Vec<(&'static str, Markup)>) {
-    let mut rows: Vec<(&'static str, Markup)> = Vec::new();
-    let debian: Vec<&str> = name.splitn(3, '_').collect();
-    let wheel: Vec<&str> = name.trim_end_matches(".whl").split('-').collect();
-    let title = match (debian.as_slice(), wheel.as_slice()) {
-        ([package, version, arch], _)
-            if found.location.display().starts_with("/packages/debian/") =>
-        {
-            rows.push(("From", html! { "Debian" }));
-            rows.push(("Version", html! { (version) }));
-            rows.push(("Architecture", html! { (arch) }));
-            (*package).to_owned()
-        }
-        (_, [package, version, rest @ ..]) => {
-            rows.push(("From", html! { "PyPI" }));
-            rows.push(("Version", html! { (version) }));
-            rows.push(("For", html! { (rest.join("-")) }));
-            (*package).to_owned()
-        }
-        _ => name.to_owned(),
-    };
-    if let keg::object::Value::Tree { kid, bytes, entries } = &found.entry.value {
-        rows.push((
-            "Size",
-            html! { (format::bytes(*bytes)) " in " (format::count(*entries)) " entries" },
-        ));
-        rows.push(("KID", html! { span.kid.long { (kid) } }));
+type Facts = Vec<(&'static str, Markup)>;
+
+fn of_debian(about: &PackageFile) -> Facts {
+    let mut rows = vec![
+        ("From", html! { "Debian" }),
+        ("Version", html! { (about.version) }),
+        ("Architecture", html! { (about.arch) }),
+    ];
+    if let Some(sha256) = &about.sha256 {
+        rows.push(("SHA-256", html! { span.kid.long { (sha256) } }));
     }
-    (title, rows)
+    if let Some(size) = about.size {
+        rows.push(("Archive", html! { (format::bytes(size)) }));
+    }
+    rows
+}
+
+/// Name, version and tags, from the name of the wheel's file.
+fn of_wheel(name: &str) -> (String, Facts) {
+    let parts: Vec<&str> = name.trim_end_matches(".whl").splitn(3, '-').collect();
+    match parts.as_slice() {
+        [package, version, tags] => {
+            let rows = vec![
+                ("From", html! { "PyPI" }),
+                ("Version", html! { (version) }),
+                ("For", html! { (tags) }),
+            ];
+            ((*package).to_owned(), rows)
+        }
+        _ => (name.to_owned(), Vec::new()),
+    }
+}
+
+fn of_tree(found: &Found) -> Facts {
+    match &found.entry.value {
+        Value::Tree { kid, bytes, entries } => vec![
+            ("Size", html! { (format::bytes(*bytes)) " in " (format::count(*entries)) " entries" }),
+            ("KID", html! { span.kid.long { (kid) } }),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 /// Packages with their versions, each linked to its page or tree.
@@ -117,7 +144,9 @@ fn link(package: &Package, suite: Option<&str>) -> Option<String> {
         return Some(url_of(&format!("/packages/pypi/wheels/{file}")));
     }
     if let (Some(arch), Some(suite)) = (&package.arch, suite) {
-        let name = format!("{}_{}_{arch}", package.name, package.version);
+        // The importer's name for it: a version's epoch is written with an escaped colon.
+        let version = package.version.replace(':', "%3a");
+        let name = format!("{}_{version}_{arch}", package.name);
         return Some(url_of(&format!("/packages/debian/{suite}/pool/{name}")));
     }
     let kid: keg::Kid = package.kid.as_deref()?.parse().ok()?;

@@ -52,7 +52,10 @@ pub async fn page(view: &View, found: &Found, machine: &str, id: &str) -> Result
 fn title(process: &Process) -> String {
     match &process.app {
         Some(app) => format!("{app} {}.{}", process.kind, process.index),
-        None => process.kind.clone(),
+        None => match &process.what {
+            Some(what) if !what.is_empty() => format!("{} {what}", process.kind),
+            _ => process.kind.clone(),
+        },
     }
 }
 

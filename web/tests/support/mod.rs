@@ -52,7 +52,7 @@ impl World {
     pub async fn serve(keg: Keg, filled: Filled) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let routes = web::guard(web::router(Arc::new(keg.clone())), address);
+        let routes = web::guard(web::router(Arc::new(keg.clone())));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { keg, filled, address }
     }
