@@ -26,7 +26,10 @@ pub use configure::ConfigureError;
 pub use merge::MergeError;
 
 use super::{pool::Pooled, snapshot::suite_path};
-use crate::progress::{Progress, Report};
+use crate::{
+    lockfile::{Lockfile, LockfileError},
+    progress::{Progress, Report},
+};
 
 /// Version of everything here that shapes a root file system: unpacking, merging, configuring,
 /// scrubbing. A change of any of them needs another number.
@@ -41,6 +44,9 @@ pub enum RootfsError {
     /// Scripts of packages that fail.
     #[error(transparent)]
     Configure(#[from] ConfigureError),
+    /// Another import.
+    #[error(transparent)]
+    Lockfile(#[from] LockfileError),
     /// The Keg's.
     #[error(transparent)]
     Union(#[from] UnionError),
@@ -92,17 +98,7 @@ impl Rootfs<'_> {
         if let Some(entry) = kept {
             return Ok(entry);
         }
-        let configured = match self.kept(&base_memo)? {
-            Some(entry) => entry,
-            None => {
-                let text = format!("Configuring {} essential packages", base.len());
-                report(Progress::Phase(text));
-                let unpacked = self.unpacked(base)?;
-                let configured = self.configure(&unpacked, base, base, report)?;
-                self.keep(&base_memo, &configured)?;
-                configured
-            }
-        };
+        let configured = self.base(&base_memo, base, report)?;
         if extra.is_empty() {
             return Ok(configured);
         }
@@ -114,6 +110,27 @@ impl Rootfs<'_> {
         let all: Vec<Pooled> = base.iter().chain(extra).cloned().collect();
         let configured = self.configure(&unpacked, extra, &all, report)?;
         self.keep(&memo_of_all, &configured)?;
+        Ok(configured)
+    }
+
+    /// The base, configured; by one process at a time, as many imports begin with it.
+    fn base(
+        &self,
+        memo: &str,
+        packages: &[Pooled],
+        report: &mut Report<'_>,
+    ) -> Result<Entry, RootfsError> {
+        if let Some(entry) = self.kept(memo)? {
+            return Ok(entry);
+        }
+        let _held = Lockfile::wait(self.keg, &format!("configured-{memo}"))?;
+        if let Some(entry) = self.kept(memo)? {
+            return Ok(entry);
+        }
+        report(Progress::Phase(format!("Configuring {} essential packages", packages.len())));
+        let unpacked = self.unpacked(packages)?;
+        let configured = self.configure(&unpacked, packages, packages, report)?;
+        self.keep(memo, &configured)?;
         Ok(configured)
     }
 

@@ -50,9 +50,10 @@ pub enum VerifyError {
 pub struct Verified {
     /// The text that was signed.
     pub text: Vec<u8>,
-    /// Fingerprints of the keys whose signatures are good, sorted: of each signature the signing
-    /// key and its primary key.
+    /// Fingerprints of the primary keys whose signatures are good, sorted.
     pub signers: Vec<String>,
+    /// The same and their subkeys that signed, as far as the verifier tells.
+    keys: Vec<String>,
 }
 
 /// Checks the signatures of a clear-signed message. At least one must be good and none bad.
@@ -85,7 +86,7 @@ pub fn verify(
     let wanted = |signer: &String| {
         by.fingerprints.iter().any(|f| signer.eq_ignore_ascii_case(f.trim_end_matches('!')))
     };
-    if !by.fingerprints.is_empty() && !verified.signers.iter().any(wanted) {
+    if !by.fingerprints.is_empty() && !verified.keys.iter().any(wanted) {
         return Err(VerifyError::Bad("it is by none of the keys in Signed-By".into()));
     }
     Ok(verified)
@@ -126,13 +127,14 @@ fn gpgv(message: &[u8], keyrings: &[PathBuf], dir: &Path) -> Result<Verified, Ve
     command.arg("--").arg(&path).stdin(Stdio::null()).env_clear();
     let output = with_path(&mut command).output()?;
     let status = String::from_utf8_lossy(&output.stderr);
-    let signers = signers_of_status(&status)?;
-    Ok(Verified { text: output.stdout, signers })
+    let (signers, keys) = signers_of_status(&status)?;
+    Ok(Verified { text: output.stdout, signers, keys })
 }
 
-/// Reads gpgv's status lines (GnuPG `doc/DETAILS`).
-fn signers_of_status(status: &str) -> Result<Vec<String>, VerifyError> {
+/// Reads gpgv's status lines (GnuPG `doc/DETAILS`): primary keys, and all keys.
+fn signers_of_status(status: &str) -> Result<(Vec<String>, Vec<String>), VerifyError> {
     let mut signers = Vec::new();
+    let mut keys = Vec::new();
     let mut doubt = None;
     for line in status.lines() {
         let line = line.strip_prefix("[GNUPG:] ").unwrap_or_default();
@@ -142,7 +144,8 @@ fn signers_of_status(status: &str) -> Result<Vec<String>, VerifyError> {
         match word {
             "VALIDSIG" => {
                 let primary = words.next_back().unwrap_or(key);
-                signers.extend([key.to_owned(), primary.to_owned()]);
+                signers.push(primary.to_owned());
+                keys.extend([key.to_owned(), primary.to_owned()]);
             }
             "BADSIG" => return Err(VerifyError::Bad(format!("the one by key {key} is wrong"))),
             "NO_PUBKEY" => doubt = Some(format!("it is by key {key}, which is in no keyring")),
@@ -162,7 +165,7 @@ fn signers_of_status(status: &str) -> Result<Vec<String>, VerifyError> {
         None => {
             signers.sort();
             signers.dedup();
-            Ok(signers)
+            Ok((signers, keys))
         }
     }
 }
@@ -174,10 +177,10 @@ fn sqv(message: &[u8], keyrings: &[PathBuf], dir: &Path) -> Result<Verified, Ver
     std::fs::write(&text, &split.signed)?;
     std::fs::write(&signature, split.signature)?;
     let mut command = Command::new("sqv");
+    command.arg(&signature).arg(&text).stdin(Stdio::null()).env_clear();
     for keyring in keyrings {
         command.arg("--keyring").arg(keyring);
     }
-    command.arg(&signature).arg(&text).stdin(Stdio::null()).env_clear();
     let output = match with_path(&mut command).output() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(VerifyError::NoVerifier),
         output => output?,
@@ -191,7 +194,7 @@ fn sqv(message: &[u8], keyrings: &[PathBuf], dir: &Path) -> Result<Verified, Ver
     }
     signers.sort();
     signers.dedup();
-    Ok(Verified { text: split.text, signers })
+    Ok(Verified { text: split.text, keys: signers.clone(), signers })
 }
 
 fn with_path(command: &mut Command) -> &mut Command {

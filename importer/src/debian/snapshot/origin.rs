@@ -48,8 +48,9 @@ pub fn release(
         Err(HttpError::NotFound { .. }) => return Ok(None),
         Err(source) => return Err(SnapshotError::Fetch { suite: suite.to_owned(), source }),
     };
-    let Verified { text, signers } = verify::verify(&bytes, keyrings, &planned.source.signed_by)
-        .map_err(|source| SnapshotError::Signature { url: url.clone(), source })?;
+    let Verified { text, signers, .. } =
+        verify::verify(&bytes, keyrings, &planned.source.signed_by)
+            .map_err(|source| SnapshotError::Signature { url: url.clone(), source })?;
     let release = Release::parse(&text).map_err(|source| SnapshotError::Release { url, source })?;
     Ok(Some(Signed { bytes, release, signers }))
 }

@@ -67,3 +67,22 @@ fn status_lines_are_read_strictly() {
         assert!(!ok(bad), "{bad}");
     }
 }
+
+#[test]
+fn sqv_agrees_where_it_is_installed() {
+    if Command::new("sqv").arg("--version").output().is_err() {
+        return;
+    }
+    let (ours, other) = (Signer::new(), Signer::new());
+    let message = ours.sign("Origin: Debian\n\n- dashes and blanks  \nSuite: demo\n");
+    let run = |message: &[u8], keyrings: &[PathBuf]| {
+        let dir = tempfile::tempdir().expect("a directory");
+        sqv(message, keyrings, dir.path())
+    };
+    let good = run(&message, &[other.keyring(), ours.keyring()]).expect("good");
+    assert_eq!(good.text, b"Origin: Debian\n\n- dashes and blanks  \nSuite: demo\n");
+    assert_eq!(good.signers.len(), 1);
+    assert!(run(&message, &[other.keyring()]).is_err());
+    let forged = String::from_utf8(message).expect("text").replace("demo", "evil");
+    assert!(run(forged.as_bytes(), &[ours.keyring()]).is_err());
+}
