@@ -1,5 +1,8 @@
 //! A Keg in a temporary directory, the importer's example binary, and an apt of its own.
 
+// Each test file uses its part of this.
+#![allow(dead_code)]
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -36,11 +39,22 @@ impl World {
 
     /// Imports in a process of its own; returns the lock.
     pub fn import(&self, suite: &str, args: &[&str]) -> Result<serde_json::Value, String> {
+        self.import_with(suite, args, &[])
+    }
+
+    /// The same with more in the environment.
+    pub fn import_with(
+        &self,
+        suite: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<serde_json::Value, String> {
         let output = Command::new(example())
             .args(["debian", suite])
             .args(args)
-            .env("KEG_HOME", self.dir.path())
             .env_remove("KEG_EXE")
+            .env("KEG_HOME", self.dir.path())
+            .envs(env.iter().copied())
             .output()
             .expect("the example runs");
         if !output.status.success() {
