@@ -23,6 +23,9 @@ pub enum ImportError {
     /// There is no such request.
     #[error("there is no request {0:?}, or it is not what its key says")]
     NoRequest(String),
+    /// This build has no importer for PyPI.
+    #[error("this build of keg cannot import Python packages")]
+    NoPypi,
     /// Debian packages.
     #[error(transparent)]
     Debian(#[from] DebianError),
@@ -59,6 +62,7 @@ impl ImportError {
             Self::Request(_) | Self::NoRequest(_) => {
                 "see `keg import --help` for what can be asked for".into()
             }
+            Self::NoPypi => "ask for Debian's own packages, such as python3-flask".into(),
             Self::Debian(error) => debian_hint(error),
             _ => "run `keg fsck`, look at the disk, and try again".into(),
         }

@@ -199,6 +199,9 @@ impl Import<'_> {
             lock["debian"] = done.lock;
             names.extend(done.names);
         }
+        if self.request.pypi.is_some() {
+            return Err(ImportError::NoPypi);
+        }
         Ok((lock, names))
     }
 
