@@ -67,7 +67,9 @@
   const followNames = (main) => {
     const prefixes = main.dataset.watch.split(" ").filter(Boolean);
     const below = (path) =>
-      prefixes.some((p) => p === "/" || path === p || path.startsWith(p + "/") || p.startsWith(path + "/"));
+      prefixes.some(
+        (p) => p === "/" || path === p || path.startsWith(p + "/") || p.startsWith(path + "/"),
+      );
     const path = prefixes.length === 1 ? encodeURI(prefixes[0]) : "/";
     follow(path + "?watch&since=" + main.dataset.seq, {
       change: (event) => {
@@ -162,6 +164,8 @@
   });
   addEventListener("pagehide", stop);
 
-  for (const pre of document.querySelectorAll("[data-stream] pre")) pre.scrollTop = pre.scrollHeight;
+  for (const pre of document.querySelectorAll("[data-stream] pre")) {
+    pre.scrollTop = pre.scrollHeight;
+  }
   start();
 })();

@@ -134,11 +134,12 @@ fn precondition(headers: &HeaderMap) -> Result<Expected, Fault> {
         (None, Some("*")) => Ok(Expected::Absent),
         (Some(tag), None) => {
             let kid = tag.trim_matches('"').parse::<Kid>();
-            kid.map(Expected::Kid).map_err(|error| Fault::bad_request(format!("If-Match: {error}.")))
+            let wrong = |error| Fault::bad_request(format!("If-Match: {error}."));
+            kid.map(Expected::Kid).map_err(wrong)
         }
         _ => Err(Fault::new(StatusCode::PRECONDITION_REQUIRED, "Say what you are changing.").hint(
-            "Send If-Match: \"K-…\" with the KID you read (it is the ETag), or If-None-Match: * for \
-             a new document.",
+            "Send If-Match: \"K-…\" with the KID you read (it is the ETag), or If-None-Match: * \
+             for a new document.",
         )),
     }
 }

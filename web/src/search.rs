@@ -242,12 +242,16 @@ pub fn page(query: &str, hits: &[Hit]) -> Page {
     let content = html! {
         h1 { "Find" }
         @if query.trim().is_empty() {
-            p.lead { "Type a KID or its first eight digits, a process number, a build's key, a git commit, "
-                "an app's name or its address." }
+            p.lead {
+                "Type a KID or its first eight digits, a process number, a build's key, a git "
+                "commit, an app's name or its address."
+            }
         } @else if hits.is_empty() {
             p.lead { "Nothing in this Keg is called " b { (query) } "." }
-            p.hint { "A KID needs its " code { "K-" } " and at least eight digits; a process number must be one of "
-                a href="/machines" { "these machines" } "." }
+            p.hint {
+                "A KID needs its " code { "K-" } " and at least eight digits; a process number "
+                "must be one of " a href="/machines" { "these machines" } "."
+            }
         } @else {
             p.lead { (hits.len()) " things are called " b { (query) } "." }
             (parts::table("Found", &["What", "Name", "About"], &rows))

@@ -138,7 +138,9 @@ const CONTRAST: &str = r#"(() => {
     const [a, b] = [light(parse(style.color)), light(behind(e))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (large ? 3 : 4.5)) bad.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${e.textContent.trim().slice(0, 30)}`);
+    if (ratio < (large ? 3 : 4.5)) {
+      bad.push([e.tagName, e.className, ratio.toFixed(2), e.textContent.slice(0, 30)].join(' '));
+    }
   }
   return bad.slice(0, 10);
 })()"#;

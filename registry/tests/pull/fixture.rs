@@ -119,7 +119,10 @@ pub fn release(keg: &Keg, app: &str, layers: &[Entry], note: &str) -> Kid {
                 b"config.json",
                 json(json!({
                     "architecture": "amd64", "os": "linux",
-                    "config": { "Env": ["PATH=/bin"], "Cmd": ["app"], "WorkingDir": "/app", "Labels": { "note": "é" } },
+                    "config": {
+                        "Env": ["PATH=/bin"], "Cmd": ["app"], "WorkingDir": "/app",
+                        "Labels": { "note": "é" },
+                    },
                 })),
             ),
             (b"layers", layers.clone()),

@@ -46,8 +46,8 @@ pub static LANGS: &[Lang] = &[
         block_comments: BLOCK,
         quotes: &["\"", "'"],
         keywords: "as async await break const continue dyn else enum extern fn for if impl in let \
-                   loop match mod move mut pub ref return static struct trait type unsafe use where \
-                   while",
+                   loop match mod move mut pub ref return static struct trait type unsafe use \
+                   where while",
         constants: "true false self Self crate super None Some Ok Err",
         char_quotes: true,
         calls: true,
@@ -168,8 +168,8 @@ pub static LANGS: &[Lang] = &[
         quotes: &["'", "\""],
         keywords: "add alter and as asc begin between by case commit create delete desc distinct \
                    drop else end exists foreign from group having if in index inner insert into is \
-                   join key left like limit not on or order primary references returning select set \
-                   table then union unique update values view when where with",
+                   join key left like limit not on or order primary references returning select \
+                   set table then union unique update values view when where with",
         any_case: true,
         calls: true,
         ..PLAIN

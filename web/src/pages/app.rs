@@ -26,6 +26,9 @@ const LISTED: usize = 12;
 /// Changes of a deploy's document looked at: each deploy makes two or three.
 const CHANGES: usize = 40;
 
+/// Fields of a configuration, see `docs/namespace.md`.
+const FIELDS: &[&str] = &["suite", "env", "scale", "limits", "check", "egress", "socket", "grace"];
+
 /// `/apps/<app>`; it may have no directory there.
 pub async fn page(
     view: &mut View,
@@ -224,10 +227,11 @@ async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<M
         // The app is this page's own: its column is left out.
         rows.push(index::deploy_row(deploy, parts::subject(&message)).split_off(1));
     }
+    let log = format!("{}?log", url_of(&format!("/deploys/{name}.json")));
     Ok(html! {
         @if !rows.is_empty() {
             section {
-                h2 { a href=(format!("{}?log", url_of(&format!("/deploys/{name}.json")))) { "Deploys" } }
+                h2 { a href=(log) { "Deploys" } }
                 (parts::table("Deploys", &index::DEPLOY_HEADS[1..], &rows))
             }
         }
@@ -249,7 +253,8 @@ fn release_section(app: &App, releases: &[(Kid, String, i64)]) -> Markup {
                     @let text = kid.to_string();
                     li {
                         p.subject {
-                            (parts::kid_at(&text, &at(&path, &text))) " " (parts::subject(message)) " "
+                            (parts::kid_at(&text, &at(&path, &text))) " "
+                            (parts::subject(message)) " "
                             @if live.contains(&text.as_str()) { (pill(work_tone("live"), "live")) }
                         }
                         p.meta { (parts::time_ms(*time)) }
@@ -278,9 +283,12 @@ fn config_section(name: &str, config: Option<&(String, Json)>) -> Markup {
                 summary { "Change it" }
                 form.edit method="post" action=(url) {
                     input type="hidden" name="expected" value=(expected);
-                    label for="document" { "The whole document, as JSON: "
-                        code { "suite" } ", " code { "env" } ", " code { "scale" } ", " code { "limits" } ", "
-                        code { "check" } ", " code { "egress" } ", " code { "socket" } ", " code { "grace" } }
+                    label for="document" {
+                        "The whole document, as JSON: "
+                        @for (at, field) in FIELDS.iter().enumerate() {
+                            @if at > 0 { ", " } code { (field) }
+                        }
+                    }
                     textarea #document name="document" rows="12" spellcheck="false" { (text) }
                     button.button type="submit" { "Set" }
                 }
@@ -299,8 +307,11 @@ fn how_to_push(name: &str, host: &str, first: bool) -> Markup {
                 "git push keg main"
             } }
             @if !first {
-                p.soft { "Get the source with " code { "git clone http://" (host) "/git/" (name) } "; see it at "
-                    a href=(url_of(&format!("/source/{name}"))) { "/source/" (name) } "." }
+                p.soft {
+                    "Get the source with " code { "git clone http://" (host) "/git/" (name) }
+                    "; see it at "
+                    a href=(url_of(&format!("/source/{name}"))) { "/source/" (name) } "."
+                }
             }
         }
     }

@@ -97,7 +97,8 @@ fn inputs(build: &Build) -> Markup {
         (
             "Pack",
             html! {
-                (inputs.pack_name.as_deref().unwrap_or("")) " " (parts::kid_or_dash(inputs.pack.as_deref()))
+                (inputs.pack_name.as_deref().unwrap_or("")) " "
+                (parts::kid_or_dash(inputs.pack.as_deref()))
             },
         ),
     ];

@@ -48,7 +48,8 @@ pub async fn file(view: &View, found: &Found) -> Result<Markup, Fault> {
         }
         None => html! {
             p.empty {
-                @if *size > MAX_TEXT { "The file is too large to show: " } @else { "The file is not text: " }
+                @if *size > MAX_TEXT { "The file is too large to show: " }
+                @else { "The file is not text: " }
                 a href=(raw_url) download=(name) { "download it" } "."
             }
         },
@@ -57,7 +58,11 @@ pub async fn file(view: &View, found: &Found) -> Result<Markup, Fault> {
         div.sheet {
             p.bar {
                 @if let Some(lang) = lang { span { (lang.name) } }
-                @if lines > 0 { span { (format::count(lines as u64)) (if lines == 1 { " line" } else { " lines" }) } }
+                @if lines > 0 {
+                    span {
+                        (format::count(lines as u64)) (if lines == 1 { " line" } else { " lines" })
+                    }
+                }
                 span { (format::bytes(*size)) }
                 @if executable { span { "executable" } }
                 span { (parts::kid_at(&kid.to_string(), &format!("/-/kid/{kid}"))) }
@@ -84,8 +89,8 @@ async fn code(text: &str, name: &str) -> Markup {
         // Infallible: writing to a String.
         let _ = write!(
             out,
-            "<span class=\"ln\" id=\"L{number}\"><a href=\"#L{number}\" aria-label=\"Line {number}\" \
-             data-n=\"{number}\"></a><span>"
+            "<span class=\"ln\" id=\"L{number}\"><a href=\"#L{number}\" \
+             aria-label=\"Line {number}\" data-n=\"{number}\"></a><span>"
         );
         match &mut highlighter {
             Some(highlighter) => {

@@ -68,7 +68,10 @@ pub fn files(location: &Location, page: &[(&EntryName, &Entry)]) -> Markup {
             tbody {
                 @for (name, entry) in sorted {
                     tr {
-                        td { a class=(kind(entry)) href=(location.join(name).url()) { (name.to_string_lossy()) }
+                        td {
+                            a class=(kind(entry)) href=(location.join(name).url()) {
+                                (name.to_string_lossy())
+                            }
                             @if let Value::Symlink { target } = &entry.value {
                                 span.soft { " → " (String::from_utf8_lossy(target)) }
                             }

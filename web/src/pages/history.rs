@@ -96,7 +96,11 @@ fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
     };
     html! {
         li {
-            p.subject { a href=(location.at_kid(&change.version).url()) { (parts::subject(&commit.message)) } }
+            p.subject {
+                a href=(location.at_kid(&change.version).url()) {
+                    (parts::subject(&commit.message))
+                }
+            }
             p.meta {
                 "version " (change.seq) " · " (parts::author(&commit.author)) " · "
                 (parts::time_ms(commit.time_ms)) " · "

@@ -10,6 +10,7 @@ use crate::{
     ask::Ask,
     error::Fault,
     format,
+    location::url_of,
     overview::{self, App, Machine},
     view::{Found, View},
 };
@@ -37,9 +38,10 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
         }
         @for machine in &machines {
             section aria-label=(format!("Processes on {}", machine.name)) {
-                h2 { "Processes on " a href=(crate::location::url_of(&format!("/machines/{}", machine.name))) {
-                    (machine.name)
-                } }
+                h2 {
+                    "Processes on "
+                    a href=(url_of(&format!("/machines/{}", machine.name))) { (machine.name) }
+                }
                 (index::process_table(machine))
             }
         }
@@ -61,7 +63,8 @@ fn summary(apps: &[App], machines: &[Machine]) -> Markup {
     let live = apps.iter().filter(|app| app.is_live()).count();
     let processes: usize = machines.iter().map(|machine| machine.processes.len()).sum();
     let number = |count: usize, one: &str, many: &str| {
-        html! { span { b { (format::count(count as u64)) } " " (if count == 1 { one } else { many }) } }
+        let noun = if count == 1 { one } else { many };
+        html! { span { b { (format::count(count as u64)) } " " (noun) } }
     };
     html! {
         p.summary {
@@ -80,7 +83,7 @@ pub fn cards(apps: &[App]) -> Markup {
             @for app in apps {
                 li.card {
                     h3 {
-                        a.cover href=(crate::location::url_of(&format!("/apps/{}", app.name))) { (app.name) }
+                        a.cover href=(url_of(&format!("/apps/{}", app.name))) { (app.name) }
                         span.pills { @for (tone, word) in app.status() { (pill(tone, word)) } }
                     }
                     @match app.url() {
@@ -90,9 +93,10 @@ pub fn cards(apps: &[App]) -> Markup {
                     @if let Some((kid, commit)) = &app.source {
                         p.subject { (parts::subject(&commit.message)) }
                         p.meta {
-                            (parts::author(&commit.author)) " · " (parts::time_ms(commit.time_ms)) " · "
-                            (parts::kid_at(&kid.to_string(),
-                                &crate::location::url_of(&format!("/source/{}", app.name))))
+                            (parts::author(&commit.author)) " · "
+                            (parts::time_ms(commit.time_ms)) " · "
+                            @let url = url_of(&format!("/source/{}", app.name));
+                            (parts::kid_at(&kid.to_string(), &url))
                         }
                     }
                 }
@@ -122,8 +126,10 @@ pub fn first_push(host: &str) -> Markup {
     html! {
         div.callout.start {
             h3 { "Nothing runs here yet" }
-            p { "Push a git repository; the first push makes the app. A " code { "requirements.txt" }
-                " or an " code { "index.html" } " is enough." }
+            p {
+                "Push a git repository; the first push makes the app. A "
+                code { "requirements.txt" } " or an " code { "index.html" } " is enough."
+            }
             pre.shell { code {
                 "git remote add keg http://" (host) "/git/hello\n"
                 "git push keg main"

@@ -90,14 +90,17 @@ pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
             ]
         })
         .collect();
+    let heads = &["Build", "State", "App", "Pack", "Took", "When"];
     let content = html! {
         h1 { "Builds" }
         p.lead { "A build's key comes from its inputs, so the same inputs are never built twice." }
         @if rows.is_empty() { p.empty { "No build yet: push an app." } }
-        @else { (parts::table("Builds", &["Build", "State", "App", "Pack", "Took", "When"], &rows)) }
+        @else { (parts::table("Builds", heads, &rows)) }
         @if total > rows.len() {
-            p.soft { (format::count(rows.len() as u64)) " of " (format::count(total as u64)) " are shown; "
-                a href="/builds?json" { "all of them as data" } "." }
+            p.soft {
+                (format::count(rows.len() as u64)) " of " (format::count(total as u64))
+                " are shown; " a href="/builds?json" { "all of them as data" } "."
+            }
         }
     };
     Ok(Page::new(found, "Builds", content).watching(view.seq, "/builds"))
@@ -162,7 +165,9 @@ pub async fn machines(view: &View, found: &Found) -> Result<Page, Fault> {
             let memory = machine.about.get("memory").and_then(Json::as_u64);
             let apps = machine.processes.iter().filter(|(_, p)| p.app.is_some()).count();
             vec![
-                html! { b { a href=(url_of(&format!("/machines/{}", machine.name))) { (machine.name) } } },
+                html! { b {
+                    a href=(url_of(&format!("/machines/{}", machine.name))) { (machine.name) }
+                } },
                 field("cores"),
                 html! { (memory.map_or_else(|| "–".to_owned(), format::bytes)) },
                 field("kernel"),
@@ -203,13 +208,29 @@ fn process_row(machine: &str, id: &str, process: &Process) -> Vec<Markup> {
     let shown = process.process.as_deref().unwrap_or(id);
     let restarts = process.restarts;
     vec![
-        html! { @if shown.starts_with("K-") { (parts::kid_at(shown, &url)) } @else { a.kid href=(url) { (id) } } },
-        html! { @match &process.app { Some(app) => b { (parts::app(app)) }, None => span.soft { "Keg" } } },
+        html! {
+            @if shown.starts_with("K-") { (parts::kid_at(shown, &url)) }
+            @else { a.kid href=(url) { (id) } }
+        },
+        html! {
+            @match &process.app {
+                Some(app) => b { (parts::app(app)) },
+                None => span.soft { "Keg" },
+            }
+        },
         html! { (kind) },
         pill(process_tone(&process.state), &process.state),
-        html! { @match process.pid { Some(pid) => span.number { (pid) }, None => span.none { "–" } } },
+        html! {
+            @match process.pid {
+                Some(pid) => span.number { (pid) },
+                None => span.none { "–" },
+            }
+        },
         parts::time(process.started.as_deref()),
-        html! { @if restarts > 0 { (pill(Tone::Warn, &restarts.to_string())) } @else { span.number { "0" } } },
+        html! {
+            @if restarts > 0 { (pill(Tone::Warn, &restarts.to_string())) }
+            @else { span.number { "0" } }
+        },
         parts::kid_or_dash(process.release.as_deref()),
         html! { code.command { (command_line(&process.command)) } },
     ]

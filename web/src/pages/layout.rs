@@ -1,6 +1,6 @@
 //! What is around every page.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use crate::{assets, location::Location, view::Found};
 
@@ -56,7 +56,16 @@ impl Page {
 }
 
 /// A barrel, seen from its side.
-const LOGO: &str = r#"<svg class="logo" viewBox="0 0 32 32" aria-hidden="true"><path class="wood" d="M8 3h16c2.6 4 4 8.400 4 13s-1.400 9-4 13H8c-2.600-4-4-8.400-4-13S5.400 7 8 3z"/><path class="hoop" d="M5.700 9.500h20.600M5.700 22.500h20.600"/><path class="stave" d="M12.500 3.500c-1 4-1.500 8-1.500 12.500s.5 8.500 1.500 12.500M19.500 3.500c1 4 1.500 8 1.500 12.500s-.5 8.500-1.500 12.500"/></svg>"#;
+fn logo() -> Markup {
+    html! {
+        svg.logo viewBox="0 0 32 32" aria-hidden="true" {
+            path.wood d="M8 3h16c2.6 4 4 8.4 4 13s-1.4 9-4 13H8c-2.6-4-4-8.4-4-13S5.4 7 8 3z" {}
+            path.hoop d="M5.7 9.5h20.6M5.7 22.5h20.6" {}
+            path.stave d="M12.5 3.5c-1 4-1.5 8-1.5 12.5s.5 8.5 1.5 12.5" {}
+            path.stave d="M19.5 3.5c1 4 1.5 8 1.5 12.5s-.5 8.5-1.5 12.5" {}
+        }
+    }
+}
 
 /// The whole document.
 pub fn document(page: &Page) -> Markup {
@@ -99,7 +108,7 @@ fn header(page: &Page) -> Markup {
     html! {
         header.top {
             div {
-                a.brand href="/" { (PreEscaped(LOGO)) span { "Keg" } }
+                a.brand href="/" { (logo()) span { "Keg" } }
                 nav aria-label="Sections" {
                     @for (url, name) in [
                         ("apps", "Apps"), ("builds", "Builds"), ("packages", "Packages"),
@@ -110,8 +119,8 @@ fn header(page: &Page) -> Markup {
                 }
                 form.search role="search" action="/-/search" method="get" {
                     label.unseen for="q" { "Find a KID, a process number or an app" }
-                    input #q name="q" type="search" placeholder="K-…, pid or app" value=(page.query)
-                        maxlength="200" autocomplete="off" spellcheck="false";
+                    input #q name="q" type="search" placeholder="K-…, pid or app"
+                        value=(page.query) maxlength="200" autocomplete="off" spellcheck="false";
                     button type="submit" { "Find" }
                 }
             }

@@ -84,7 +84,9 @@ fn app_table(apps: &[(String, AppState)]) -> Markup {
             vec![
                 html! { b { (parts::app(name)) } },
                 pill(work_tone(&state.state), &state.state),
-                html! { @match &state.url { Some(url) => (parts::outside_link(url)), None => "–" } },
+                html! {
+                    @match &state.url { Some(url) => (parts::outside_link(url)), None => "–" }
+                },
                 parts::kid_or_dash(state.live.as_deref()),
                 html! { (format::seconds(ready)) },
                 parts::time(state.changed.as_deref()),

@@ -26,7 +26,10 @@ pub fn page(fault: &Fault, location: Option<Location>, ways: Markup, query: Stri
             p.lead { (fault.message) }
             @if let Some(hint) = &fault.hint { p.hint { (hint) } }
             (ways)
-            p { a href="/" { "Home" } " · " a href="/apps" { "Apps" } " · " a href="/machines" { "Machines" } }
+            p {
+                a href="/" { "Home" } " · " a href="/apps" { "Apps" } " · "
+                a href="/machines" { "Machines" }
+            }
         }
     };
     Page {

@@ -25,8 +25,12 @@ pub fn page(_view: &crate::view::View, found: &Found, json: &Json) -> Page {
     let content = html! {
         h1 { (title) }
         p.lead {
-            "A document" @if let Some(kid) = &kid { ", " (parts::kid_at(kid, &format!("/-/kid/{kid}"))) }
-            @if let Some(path) = &about { ". See " a href=(url_of(path)) { (path) } " for what it means" } "."
+            "A document"
+            @if let Some(kid) = &kid { ", " (parts::kid_at(kid, &format!("/-/kid/{kid}"))) }
+            @if let Some(path) = &about {
+                ". See " a href=(url_of(path)) { (path) } " for what it means"
+            }
+            "."
         }
         (document(json))
     };

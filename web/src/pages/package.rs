@@ -44,9 +44,15 @@ pub async fn page(view: &View, found: &Found, name: &str, ask: &Ask) -> Result<P
         (parts::facts(&[rows, of_tree(found)].concat()))
         section aria-labelledby="files" {
             h2 #files { "Files" }
-            @if let Some(files) = &files { (directory::listing(view, &location, files, ask).await?) }
+            @if let Some(files) = &files {
+                (directory::listing(view, &location, files, ask).await?)
+            }
             @if about.is_some() {
-                p.more { a href=(format!("{}/package.json", found.location.url())) { "All that is known of it" } }
+                p.more {
+                    a href=(format!("{}/package.json", found.location.url())) {
+                        "All that is known of it"
+                    }
+                }
             }
         }
     };
@@ -178,12 +184,17 @@ pub async fn lock(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
                 @if let Some(took) = took { ", took " (format::seconds(took)) } "."
             }
         }
-        @if let Some(error) = &lock.error { (parts::problem("The import failed", error, &html! {})) }
+        @if let Some(error) = &lock.error {
+            (parts::problem("The import failed", error, &html! {}))
+        }
         @if let Some(part) = &lock.debian { (section("Debian", part)) }
         @if let Some(part) = &lock.pypi { (section("PyPI", part)) }
         @if lock.stream.is_some() { (log::section("log", "Log", log.as_ref())) }
         @if let Some(request) = &request {
-            section aria-labelledby="request" { h2 #request { "Request" } (object::document(request)) }
+            section aria-labelledby="request" {
+                h2 #request { "Request" }
+                (object::document(request))
+            }
         }
     };
     let page = Page::new(found, format!("Lock {key}"), content);
@@ -205,6 +216,10 @@ fn section(name: &str, part: &LockPart) -> Markup {
         rows.push(("Tree", parts::kid(tree)));
     }
     html! {
-        section { h2 { (name) } (parts::facts(&rows)) (list(None, &part.packages, part.suite.as_deref())) }
+        section {
+            h2 { (name) }
+            (parts::facts(&rows))
+            (list(None, &part.packages, part.suite.as_deref()))
+        }
     }
 }

@@ -235,7 +235,10 @@ pub fn seconds_bar(seconds: &serde_json::Map<String, serde_json::Value>) -> Mark
             }
             ul {
                 @for (index, (name, value)) in parts.iter().enumerate() {
-                    li { span class=(format!("dot part{index}")) {} (name) " " b { (format::seconds(*value)) } }
+                    li {
+                        span class=(format!("dot part{index}")) {}
+                        (name) " " b { (format::seconds(*value)) }
+                    }
                 }
                 li.total { "total " b { (format::seconds(total)) } }
             }

@@ -51,7 +51,8 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
             p.lead { (parts::subject(&commit.message)) ", " (parts::time_ms(commit.time_ms)) ", by "
                 (parts::author(&commit.author)) "." }
             @if let Some(former) = extra("rollback_of") {
-                p { "It goes back from " (parts::kid_at(former, &at(&format!("/oci-images/{app}"), former))) "." }
+                @let url = at(&format!("/oci-images/{app}"), former);
+                p { "It goes back from " (parts::kid_at(former, &url)) "." }
             }
         }
         (parts::chain(&links))
@@ -92,7 +93,10 @@ fn process_types(types: &Map<String, Json>, running: &[(String, String, Process)
             let now = running.iter().filter(|(_, _, process)| process.kind == *name);
             vec![
                 html! { b { (name) } },
-                html! { code.command { (command_line(&kind.command)) } @if kind.shell { " " span.soft { "in a shell" } } },
+                html! {
+                    code.command { (command_line(&kind.command)) }
+                    @if kind.shell { " " span.soft { "in a shell" } }
+                },
                 html! {
                     @for (at, (machine, id, process)) in now.clone().enumerate() {
                         @if at > 0 { ", " }
@@ -159,7 +163,9 @@ fn pull(app: &str, kid: &keg::Kid, host: &str) -> Markup {
     html! {
         section aria-labelledby="pull" {
             h2 #pull { "Pull it" }
-            pre.shell { code { "podman pull --tls-verify=false " (host) "/" (app) ":" (kid.short()) } }
+            pre.shell { code {
+                "podman pull --tls-verify=false " (host) "/" (app) ":" (kid.short())
+            } }
         }
     }
 }

@@ -57,9 +57,12 @@ fn commit(found: &Found, app: &str) -> Markup {
             p.meta {
                 b { (parts::author(&commit.author)) } " · " (parts::time_ms(commit.time_ms)) " · "
                 (parts::kid_at(&text, &at(&format!("/source/{app}"), &text)))
-                @if let Some(git) = git { " · git " code title=(git) { (git.get(..8).unwrap_or(git)) } }
+                @if let Some(git) = git {
+                    " · git " code title=(git) { (git.get(..8).unwrap_or(git)) }
+                }
                 @if let Some(parent) = parent {
-                    " · " a href=(at(&format!("/source/{app}"), &parent.to_string())) { "the push before" }
+                    @let url = at(&format!("/source/{app}"), &parent.to_string());
+                    " · " a href=(url) { "the push before" }
                 }
                 @if pinned { " · " a href=(found.location.current().url()) { "newest" } }
                 @else { " · " a href=(permanent(found, kid)) { "permanent link" } }

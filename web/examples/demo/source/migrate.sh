@@ -1,0 +1,4 @@
+#!/bin/sh
+set -e
+# Runs once before a release.
+exec python3 -m blog.migrate "$@"
