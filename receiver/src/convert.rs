@@ -136,7 +136,7 @@ impl<'a> Converter<'a> {
         if let Some(modules) = entries.find(|entry| entry.name == b".gitmodules")
             && let Some(object) = self.packs.read(&modules.id, &mut self.budget)?
         {
-            self.urls = submodule_urls(&object.bytes).into_iter().collect();
+            self.urls = submodule_urls(&object.bytes);
         }
         self.tree(tree, &mut Vec::new(), 0)
     }
@@ -173,6 +173,9 @@ impl<'a> Converter<'a> {
             path.truncate(parent);
             tree.entries.insert(name, converted);
             self.remarks.converted += 1;
+            if tree.entries.len() as u64 > MAX_ENTRIES {
+                return Err(ConvertError::Entries);
+            }
         }
         let stored = self.objects.put_tree(&tree)?;
         let Value::Tree { kid, bytes, entries } = stored.value else {

@@ -95,7 +95,7 @@ pub(crate) fn fetch(
     }
 }
 
-/// The command, deaf to the configuration of the user it runs as.
+/// The command.
 fn upload_pack(view: &Path, advertise: bool) -> Command {
     let mut git = Command::new("git");
     git.args(["upload-pack", "--stateless-rpc", "--strict", TIMEOUT]);
@@ -103,16 +103,24 @@ fn upload_pack(view: &Path, advertise: bool) -> Command {
         git.arg("--http-backend-info-refs");
     }
     git.arg(view);
+    isolate(&mut git, view);
+    git
+}
+
+/// Makes git deaf to the configuration of the user and the machine it runs on.
+pub(crate) fn isolate(git: &mut Command, home: &Path) {
     let kept = ["PATH", "GIT_PROTOCOL"].map(|name| (name, std::env::var_os(name)));
     git.env_clear();
     git.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
     git.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("LC_ALL", "C")]);
-    git.env("HOME", view);
-    git
+    git.env("HOME", home);
 }
 
 /// The view of this version of the repository, made if it is not there.
-fn view(keg: &Keg, repo: &Repo) -> Result<PathBuf, FetchError> {
+///
+/// # Errors
+/// Nothing was pushed, or the disk's.
+pub(crate) fn view(keg: &Keg, repo: &Repo) -> Result<PathBuf, FetchError> {
     let tree = repo.tree.ok_or_else(|| FetchError::NoApp(repo.app.clone()))?;
     let parent = keg.run_dir().join("git").join(repo.app.as_str());
     let path = parent.join(&tree.to_hex()[..32]);

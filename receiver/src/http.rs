@@ -24,8 +24,11 @@ use tokio::sync::Semaphore;
 
 use crate::{MAX_BODY, work::Task};
 
-/// Most requests that are answered at the same time; more are told to come again.
-const MAX_CHILDREN: usize = 32;
+/// Most pushes at the same time, those whose deploy is followed among them; more are told to come
+/// again.
+const MAX_PUSHES: usize = 64;
+/// Most other requests at the same time.
+const MAX_OTHERS: usize = 32;
 /// Longest `Git-Protocol` header that is passed on.
 const MAX_PROTOCOL: usize = 100;
 
@@ -33,13 +36,20 @@ const MAX_PROTOCOL: usize = 100;
 #[derive(Clone)]
 pub struct Context {
     keg: Arc<Keg>,
-    children: Arc<Semaphore>,
+    pushes: Arc<Semaphore>,
+    others: Arc<Semaphore>,
 }
 
 impl Context {
     /// Routes for this Keg.
     pub fn new(keg: Arc<Keg>) -> Self {
-        Self { keg, children: Arc::new(Semaphore::new(MAX_CHILDREN)) }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { keg, pushes: semaphore(MAX_PUSHES), others: semaphore(MAX_OTHERS) }
+    }
+
+    /// The places for a task.
+    fn places(&self, task: Task) -> Arc<Semaphore> {
+        Arc::clone(if task == Task::Push { &self.pushes } else { &self.others })
     }
 }
 

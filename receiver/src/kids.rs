@@ -57,6 +57,15 @@ impl Kids {
     }
 }
 
+impl Kids {
+    /// All it knows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ObjectId, Known)> {
+        let (records, _) = self.0[MAGIC.len()..].as_chunks::<RECORD>();
+        let id = |record: &[u8; RECORD]| ObjectId::from_bytes_or_panic(&record[..20]);
+        records.iter().filter_map(move |record| Some((id(record), decode(record)?)))
+    }
+}
+
 /// The bytes of a sidecar with these objects.
 pub(crate) fn encode(objects: impl IntoIterator<Item = (ObjectId, Known)>) -> Vec<u8> {
     let mut records: Vec<[u8; RECORD]> = objects
@@ -96,7 +105,7 @@ mod tests {
     fn a_sidecar_finds_what_was_put_in() {
         let id = |n: u8| ObjectId::from_bytes_or_panic(&[n; 20]);
         let known = |n: u8| Known {
-            is_tree: n % 2 == 0,
+            is_tree: n > 5,
             flags: n,
             kid: Kid::of_blob(&[n]),
             bytes: u64::from(n),
@@ -109,6 +118,7 @@ mod tests {
             assert_eq!(kids.get(&id(n)), Some(known(n)), "{n}");
         }
         assert_eq!(kids.get(&id(3)), None);
+        assert_eq!(kids.iter().map(|(id, _)| id).collect::<Vec<_>>(), [2, 9, 200].map(id));
         assert!(Kids::new(PackBytes::Memory(bytes[..70].to_vec())).is_none());
     }
 }

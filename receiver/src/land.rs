@@ -213,9 +213,16 @@ impl Plan<'_> {
     fn push(&self, source: &NewSource, kid: Kid) -> Push {
         let text = |id: ObjectId| (!id.is_null()).then(|| id.to_string());
         let undone = |command: &&&Command| command.name == MAIN || self.request.atomic;
+        let before = self.repo.push.as_ref().filter(|push| push.state == PushState::Deploying);
         let undo = self.accepted.iter().filter(undone).map(|command| {
-            let moved = Moved { from: text(command.old), to: text(command.new) };
-            (command.name.clone(), moved)
+            let old = text(command.old);
+            // After a push whose deploy has no outcome yet, refs go back to before that one.
+            let pending = before.and_then(|push| push.undo.get(&command.name));
+            let from = match pending.filter(|moved| moved.to == old) {
+                Some(moved) => moved.from.clone(),
+                None => old,
+            };
+            (command.name.clone(), Moved { from, to: text(command.new) })
         });
         let waits = !self.request.no_wait;
         Push {

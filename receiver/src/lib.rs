@@ -4,7 +4,7 @@
 //! git ──HTTP──► http (the front: moves bytes)
 //!                 └─ one child per request: work
 //!                      ├─ advertise   the refs, for a push
-//!                      ├─ push        request ─► pack ─► policy ─► convert ─► land ─► follow, settle
+//!                      ├─ push        request ─► pack ─► policy ─► convert ─► land ─► deploy
 //!                      └─ fetch       stock git upload-pack over a view of the packs
 //! ```
 //!
@@ -18,6 +18,7 @@ mod ancestry;
 mod answer;
 mod check;
 mod convert;
+mod deploy;
 mod fetch;
 mod follow;
 mod fsck;
@@ -29,9 +30,11 @@ mod lfs;
 mod pack;
 mod policy;
 mod push;
+mod repack;
 mod repo;
 mod request;
 mod settle;
+mod taken;
 mod work;
 
 pub use http::Context;

@@ -1,26 +1,25 @@
 //! One push, from its first byte to its outcome: what `git receive-pack` does, and the deploy.
 
 use std::{
-    collections::HashMap,
     io::{Read, Write},
     time::Instant,
 };
 
-use gix_hash::ObjectId;
-use keg::{Keg, Kid, path::AppName};
+use keg::{Keg, path::AppName};
 
 use crate::{
     answer::Answer,
     check::Checks,
-    convert::{ConvertError, Converter, Remarks},
-    follow::{self, FollowError, Outcome},
-    kids::{self, Known},
-    land::{self, Files, LandError, Landed, NewSource},
-    pack::{self, Budget, PackError, PackSet, Received},
+    convert::ConvertError,
+    deploy::deploy,
+    land::{self, LandError, Landed},
+    pack::{self, PackError},
     policy::{self, Refusal},
-    repo::{self, MAIN, Repo, RepoError},
+    repack,
+    repo::{self, MAIN, RepoError},
     request::{Request, RequestError},
-    settle::{self, Failure, SettleError},
+    settle::{self, SettleError},
+    taken::Taken,
 };
 
 /// Why a push was not stored.
@@ -82,6 +81,10 @@ pub(crate) fn push(keg: &Keg, app: &AppName, input: &mut dyn Read, output: &mut 
             }
             let outcomes: Vec<_> = names.into_iter().zip(outcomes).collect();
             answer.finish(Ok(()), &outcomes);
+            // After the answer: nobody waits for it, and the next push may do it as well.
+            if let Err(error) = repack::repack(keg, app) {
+                eprintln!("merging the packs of {app}: {error}");
+            }
         }
         Err(error) => {
             let reason = error.to_string();
@@ -141,235 +144,4 @@ fn store(
         taken.tell(source, start, answer);
     }
     Ok(landed)
-}
-
-/// What a push brought, on its way into the Keg.
-struct Taken {
-    /// The pack's file in the Keg, its index, its size and number of objects.
-    pack: Option<(keg::object::Entry, Vec<u8>)>,
-    objects: usize,
-    bytes: u64,
-    known: HashMap<ObjectId, Known>,
-    remarks: Remarks,
-    tree: Option<Known>,
-    git: Option<ObjectId>,
-}
-
-impl Taken {
-    /// Stores the pack, so that it can be read like the others. Nothing names it yet.
-    fn new(keg: &Keg, received: Option<Received>, packs: &mut PackSet) -> Result<Self, PushError> {
-        let mut taken = Self {
-            pack: None,
-            objects: 0,
-            bytes: 0,
-            known: HashMap::new(),
-            remarks: Remarks::default(),
-            tree: None,
-            git: None,
-        };
-        let Some(Received { pack, items, index, cache }) = received else { return Ok(taken) };
-        let (kid, size) = keg.objects().put_blob(&mut &pack.data[..])?;
-        taken.pack = Some((keg::object::Entry::file(kid, size), index));
-        taken.objects = items.len();
-        taken.bytes = size;
-        let blobs = items.iter().filter(|item| item.kind == gix_object::Kind::Blob);
-        taken.known = blobs
-            .map(|item| {
-                let flags = if item.lfs { kids::LFS } else { 0 };
-                let (kid, bytes) = (item.kid, item.size);
-                (item.id, Known { is_tree: false, flags, kid, bytes, entries: 0 })
-            })
-            .collect();
-        packs.add_received(pack, cache);
-        Ok(taken)
-    }
-
-    /// The work that reading this push back may cause.
-    fn budget(&self) -> Budget {
-        Budget::for_bytes(self.bytes)
-    }
-
-    /// Converts the tree of the commit pushed to main.
-    fn convert(
-        &mut self,
-        keg: &Keg,
-        repo: &Repo,
-        packs: &mut PackSet,
-        git: ObjectId,
-    ) -> Result<NewSource, PushError> {
-        let earlier = repo.kids(keg)?;
-        let object = packs.read(&git, &mut self.budget())?.ok_or(LandError::Commit(git))?;
-        let commit = gix_object::CommitRef::from_bytes(&object.bytes, gix_hash::Kind::Sha1)
-            .map_err(|_| LandError::Commit(git))?;
-        let known = std::mem::take(&mut self.known);
-        // The whole tree may lie in earlier packs.
-        let budget = Budget::for_bytes(self.bytes + packs.bytes());
-        let mut converter = Converter::new(keg.objects(), packs, &earlier, known, budget);
-        let tree = converter.run(commit.tree())?;
-        self.known = converter.known;
-        self.remarks = converter.remarks;
-        self.tree = Some(tree);
-        self.git = Some(git);
-        Ok(NewSource::of(packs, git, tree.kid)?)
-    }
-
-    /// Stores index and sidecar; `None`: there is nothing new to keep.
-    fn files(&mut self, keg: &Keg) -> Result<Option<Files>, PushError> {
-        if self.pack.is_none() && self.known.is_empty() {
-            return Ok(None);
-        }
-        let sidecar = kids::encode(self.known.iter().map(|(id, known)| (*id, *known)));
-        let (kids, size) = keg.objects().put_blob(&mut &sidecar[..])?;
-        let mut entries = vec![("kids", keg::object::Entry::file(kids, size))];
-        let mut name = kids;
-        if let Some((pack, index)) = self.pack.take() {
-            let (index, size) = keg.objects().put_blob(&mut &index[..])?;
-            name = pack.kid().unwrap_or(name);
-            entries.push(("pack", pack));
-            entries.push(("idx", keg::object::Entry::file(index, size)));
-        }
-        Ok(Some(Files { name: name.to_hex()[..16].to_owned(), entries }))
-    }
-
-    /// Tells what was stored.
-    fn tell(&self, source: &Kid, start: Instant, answer: &mut Answer<'_>) {
-        let git = self.git.as_ref().map(policy::short).unwrap_or_default();
-        let took = start.elapsed().as_millis();
-        answer.say(&format!("-----> Source stored {} (git {git}) in {took} ms", source.short()));
-        if let Some(tree) = self.tree {
-            let (files, size) = (tree.entries, human(tree.bytes));
-            let (objects, sent) = (self.objects, human(self.bytes));
-            let converted = self.remarks.converted;
-            answer.say(&format!(
-                "       {files} files and directories, {size}; {converted} converted, \
-                 received {objects} objects in {sent}"
-            ));
-        }
-        let Remarks { submodules, submodule_count, lfs, lfs_count, .. } = &self.remarks;
-        for (path, url) in submodules {
-            let from = if url.is_empty() { "no address in .gitmodules" } else { url };
-            answer.say(&format!(
-                " !     submodule {path} ({from}) is kept as a pointer: the build sees an empty \
-                 directory there. Add its files to this repository instead: git subtree add"
-            ));
-        }
-        for path in lfs {
-            answer.say(&format!(
-                " !     {path} is a Git LFS pointer: the build sees the pointer, not the file. \
-                 Commit the file itself: git lfs migrate export --include={path:?}"
-            ));
-        }
-        let more = (submodule_count - submodules.len()) + (lfs_count - lfs.len());
-        if more > 0 {
-            answer.say(&format!(" !     and {more} more of these"));
-        }
-    }
-}
-
-/// Follows the deploy and settles the refs; why main is not deployed.
-fn deploy(
-    keg: &Keg,
-    app: &AppName,
-    request: &Request,
-    source: &Kid,
-    answer: &mut Answer<'_>,
-) -> Result<(), String> {
-    if request.no_wait {
-        answer.say(&format!("       not waiting for the deploy; see keg log /deploys/{app}.json"));
-        return Ok(());
-    }
-    let outcome = match watched(keg, app, source, answer) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            return Err(format!("stored as {}, but not watched: {error}", source.short()));
-        }
-    };
-    let failed = matches!(outcome, Outcome::Failed(_));
-    if matches!(outcome, Outcome::Live(_) | Outcome::Failed(_) | Outcome::Superseded)
-        && let Err(error) = settle::settle(keg, app, source, failed)
-    {
-        answer.say(&format!(" !     {error}"));
-    }
-    told(keg, app, source, outcome, answer)
-}
-
-/// Runs the watching.
-fn watched(
-    keg: &Keg,
-    app: &AppName,
-    source: &Kid,
-    answer: &mut Answer<'_>,
-) -> Result<Outcome, FollowError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(FollowError::Runtime)?;
-    runtime.block_on(follow::follow(keg, app, source, answer))
-}
-
-/// Says how a deploy ended, in full to the person and in one line to git.
-fn told(
-    keg: &Keg,
-    app: &AppName,
-    source: &Kid,
-    outcome: Outcome,
-    answer: &mut Answer<'_>,
-) -> Result<(), String> {
-    let kept = format!("the source is kept as {}", source.short());
-    match outcome {
-        Outcome::Live(running) => {
-            let release = keg.objects().commit(&running.release).ok();
-            let image = release.and_then(|commit| {
-                commit.extra.get("image")?.as_str()?.parse::<Kid>().ok().map(|kid| kid.short())
-            });
-            answer.say(&format!("=====> live at {}", running.url));
-            answer.say(&format!(
-                "       source {}  image {}  release {}",
-                source.short(),
-                image.unwrap_or_else(|| "unknown".to_owned()),
-                running.release.short()
-            ));
-            Ok(())
-        }
-        Outcome::Failed(Failure { step, message, hint }) => {
-            let what = if step == "start" {
-                "start failed".to_owned()
-            } else {
-                format!("build failed: {step}")
-            };
-            answer.say(&format!(" !     {what}: {message}"));
-            if let Some(hint) = hint {
-                answer.say(&format!("       {hint}"));
-            }
-            answer.say(&format!("       {kept}; what ran before still runs; push again to retry"));
-            Err(format!("{what}: {message}"))
-        }
-        Outcome::Superseded => {
-            answer.say("       a newer push took over; this one was not waited for");
-            Ok(())
-        }
-        Outcome::NoBuilder => {
-            answer.say(
-                " !     no builder answered: is keg up running? It builds this source by itself",
-            );
-            Err(format!("not deployed: no builder answered; {kept}; start keg up"))
-        }
-        Outcome::NoMayor(release) => {
-            let release = release.short();
-            answer.say(&format!(
-                " !     release {release} is built, but nothing started it: is keg up running?"
-            ));
-            Err(format!("release {release} is built, but nothing started it; start keg up"))
-        }
-        Outcome::TooLong => Err(format!(
-            "the deploy takes too long to watch; see keg log /deploys/{app}.json; {kept}"
-        )),
-    }
-}
-
-/// Bytes for people.
-fn human(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }

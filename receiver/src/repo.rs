@@ -173,13 +173,23 @@ impl Repo {
     /// # Errors
     /// The Keg's, or damaged sidecars.
     pub(crate) fn kids(&self, keg: &Keg) -> Result<Vec<Kids>, RepoError> {
-        let open = |(name, kid): (&str, Kid)| {
-            Kids::new(blob_bytes(keg, &kid)?).ok_or_else(|| RepoError::Sidecar {
-                app: self.app.clone(),
-                name: format!("{name}.kids"),
-            })
-        };
-        self.files("kids").map(open).collect()
+        self.files("kids").map(|(name, kid)| self.open_kids(keg, name, &kid)).collect()
+    }
+
+    /// Opens the sidecars of these packs.
+    ///
+    /// # Errors
+    /// The Keg's, or damaged sidecars.
+    pub(crate) fn kids_of(&self, keg: &Keg, names: &[String]) -> Result<Vec<Kids>, RepoError> {
+        let of_these = self.files("kids").filter(|(name, _)| names.iter().any(|n| n == name));
+        of_these.map(|(name, kid)| self.open_kids(keg, name, &kid)).collect()
+    }
+
+    fn open_kids(&self, keg: &Keg, name: &str, kid: &Kid) -> Result<Kids, RepoError> {
+        Kids::new(blob_bytes(keg, kid)?).ok_or_else(|| RepoError::Sidecar {
+            app: self.app.clone(),
+            name: format!("{name}.kids"),
+        })
     }
 }
 

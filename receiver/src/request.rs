@@ -93,11 +93,12 @@ impl Request {
                 continue;
             }
             let mut parts = line.splitn(2, |&byte| byte == 0);
-            let command = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            let command = std::str::from_utf8(parts.next().unwrap_or_default());
             if let Some(capabilities) = parts.next() {
                 options = self.capabilities(&String::from_utf8_lossy(capabilities))?;
             }
-            self.command(command.trim_end_matches('\n'))?;
+            let bad = || RequestError::Command(String::from_utf8_lossy(&line).into_owned());
+            self.command(command.map_err(|_| bad())?.trim_end_matches('\n'))?;
         }
         refused?;
         let mut count = 0;

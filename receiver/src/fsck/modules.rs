@@ -1,5 +1,7 @@
 //! `.gitmodules`: names and addresses that have made git clients run commands.
 
+use std::collections::HashMap;
+
 use super::Fault;
 
 /// Checks a `.gitmodules` file. Git lets a file through that it cannot parse, after checking what
@@ -18,20 +20,19 @@ pub(crate) fn gitmodules(bytes: &[u8]) -> Result<(), Fault> {
 }
 
 /// The address of each submodule, by path, as far as the file can be parsed.
-pub(crate) fn submodule_urls(bytes: &[u8]) -> Vec<(Vec<u8>, String)> {
-    let mut found: Vec<(Vec<u8>, Option<Vec<u8>>, Option<String>)> = Vec::new();
+pub(crate) fn submodule_urls(bytes: &[u8]) -> HashMap<Vec<u8>, String> {
+    let (mut paths, mut urls) = (HashMap::new(), HashMap::new());
     parse(bytes, &mut |name, key, value| {
-        let known = found.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
-            found.push((name.to_vec(), None, None));
-            found.len() - 1
-        });
         match (key, value) {
-            ("path", Some(path)) => found[known].1 = Some(path.to_vec()),
-            ("url", Some(url)) => found[known].2 = Some(String::from_utf8_lossy(url).into_owned()),
-            _ => {}
-        }
+            ("path", Some(path)) => paths.insert(name.to_vec(), path.to_vec()),
+            ("url", Some(url)) => urls.insert(name.to_vec(), url.to_vec()),
+            _ => None,
+        };
     });
-    found.into_iter().filter_map(|(_, path, url)| Some((path?, url?))).collect()
+    let with_url = paths.into_iter().filter_map(|(name, path)| {
+        Some((path, String::from_utf8_lossy(urls.get(&name)?).into_owned()))
+    });
+    with_url.collect()
 }
 
 /// Checks one setting of a submodule.
@@ -63,7 +64,8 @@ fn good_url(url: &[u8]) -> bool {
     if relative || url.starts_with(b"git://") {
         let climbed = strip_dots(url);
         let climbs = climbed.len() < url.len() && matches!(climbed.first(), Some(b':' | b'/'));
-        return !percent_decoded(url).contains(&b'\n') && !(url.starts_with(b"../") && climbs);
+        let leaves = url.starts_with(b"../") && climbs;
+        return !leaves && !percent_decoded(url).contains(&b'\n');
     }
     match curl_url(url) {
         Some(url) => super::url::is_normal(url) && !percent_decoded(url).contains(&b'\n'),
@@ -109,10 +111,13 @@ fn percent_decoded(url: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Takes a setting: the submodule's name, the key, the value.
+type Found<'a> = &'a mut dyn FnMut(&[u8], &str, Option<&[u8]>);
+
 /// Reads git's configuration syntax and reports `submodule.<name>.<key>`; stops at a fault.
 ///
 /// Syntax: <https://git-scm.com/docs/git-config#_syntax>.
-fn parse(bytes: &[u8], found: &mut dyn FnMut(&[u8], &str, Option<&[u8]>)) {
+fn parse(bytes: &[u8], found: Found<'_>) {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rest = Cursor { bytes, at: 0 };
     let mut section: Option<Vec<u8>> = None;
@@ -293,7 +298,7 @@ mod tests {
     fn addresses_by_path() {
         let text =
             "[submodule \"a\"] # x\n path = lib/a ; y\n url = \"https://h/\\\"a\" \n[x]\ny=z\n";
-        let want = vec![(b"lib/a".to_vec(), "https://h/\"a".to_owned())];
+        let want = HashMap::from([(b"lib/a".to_vec(), "https://h/\"a".to_owned())]);
         assert_eq!(submodule_urls(text.as_bytes()), want);
     }
 }

@@ -1,10 +1,14 @@
 //! A request's body on its way to a child, within limits of size and patience.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt;
-use tokio::{io::AsyncWriteExt, process::ChildStdin, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    process::ChildStdin,
+    time::{Instant, timeout},
+};
 
 use crate::MAX_BODY;
 
@@ -82,5 +86,33 @@ impl Limited {
             return Err(CutOff::Slow);
         }
         Ok(Some(chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// What becomes of a client that sends `chunk` bytes every `pause` seconds, `count` times.
+    async fn check(chunk: usize, pause: u64, count: usize) -> Result<u64, CutOff> {
+        let body = stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            let bytes = bytes::Bytes::from(vec![0; chunk]);
+            (sent < count).then_some((Ok::<_, std::io::Error>(bytes), sent + 1))
+        });
+        let mut body = Limited::new(Body::from_stream(body).into_data_stream());
+        while body.next().await?.is_some() {}
+        Ok(body.received)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_clients_are_cut_off() {
+        assert!(matches!(check(10, 61, 1).await, Err(CutOff::Idle)));
+        assert!(matches!(check(1000, 10, 100).await, Err(CutOff::Slow)));
+        assert!(matches!(check(20_000, 10, 100).await, Ok(2_000_000)));
+        // Slow for a moment only.
+        assert!(matches!(check(1, 7, 3).await, Ok(3)));
     }
 }

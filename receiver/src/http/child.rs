@@ -1,6 +1,6 @@
 //! A child process that answers one request.
 
-use std::{io, process::Stdio, sync::Arc};
+use std::{io, process::Stdio};
 
 use axum::{
     body::Body,
@@ -29,7 +29,7 @@ pub(super) async fn answer(
     request: Body,
     media_type: &str,
 ) -> Result<Response, HttpError> {
-    let permit = Arc::clone(&context.children).try_acquire_owned().map_err(|_| HttpError::Busy)?;
+    let permit = context.places(job.task).try_acquire_owned().map_err(|_| HttpError::Busy)?;
     let mut child = start(context, &job).map_err(|error| HttpError::Child(error.to_string()))?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(HttpError::Child("it has no pipes".to_owned()));

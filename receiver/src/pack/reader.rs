@@ -158,8 +158,9 @@ impl PackSet {
             }
         };
         for &offset in chain.iter().rev() {
-            let damaged = || stored("", format!("a delta at byte {offset} does not apply"));
             let instructions = self.inflate(number, offset, budget)?;
+            let name = &self.packs[number].name;
+            let damaged = || stored(name, format!("a delta at byte {offset} does not apply"));
             let delta = Delta::parse(&instructions).ok_or_else(damaged)?;
             budget.spend(delta.target_size)?;
             let size = usize::try_from(delta.target_size).map_err(|_| damaged())?;

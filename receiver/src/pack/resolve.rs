@@ -230,7 +230,7 @@ impl<'a> Resolver<'a> {
         children.sort_by_key(|&delta| {
             let item = self.deltas[delta as usize].item;
             let at = self.by_item.partition_point(|&(base, _)| base < item);
-            !self.by_item.get(at).is_some_and(|&(base, _)| base == item)
+            self.by_item.get(at).is_none_or(|&(base, _)| base != item)
         });
         children
     }

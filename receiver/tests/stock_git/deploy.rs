@@ -261,4 +261,6 @@ fn superseded() {
     let error = json!({"step": "build", "message": "nope"});
     deploy(&world, newer, "failed", json!({"error": error}));
     end(second).expect(false, &["build failed: build: nope"]);
+    // The first never ran either, so nothing is deployed.
+    assert_eq!(world.main("blog"), None);
 }

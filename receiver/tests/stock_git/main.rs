@@ -8,6 +8,7 @@ mod fetch;
 mod hostile;
 mod http;
 mod push;
+mod refused;
 mod world;
 
 use std::{panic, process::ExitCode, time::Instant};
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
         _ => {}
     }
     let wanted = args.iter().find(|arg| !arg.starts_with('-'));
-    let tests = [push::TESTS, deploy::TESTS, fetch::TESTS, http::TESTS, hostile::TESTS].concat();
+    let tests =
+        [push::TESTS, refused::TESTS, deploy::TESTS, fetch::TESTS, http::TESTS, hostile::TESTS]
+            .concat();
     let mut failed = Vec::new();
     for (name, test) in tests {
         if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {

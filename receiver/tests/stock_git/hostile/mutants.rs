@@ -4,7 +4,7 @@ use super::{
     BLOB, Entry, Pack, commit,
     craft::{encode, tree},
     id,
-    oracle::Oracle,
+    oracle::{Oracle, Verdict},
 };
 
 /// How many mutants a normal run tries; `RECEIVER_MUTANTS` says otherwise.
@@ -31,7 +31,10 @@ pub fn mutants() {
     for number in 0..count.unwrap_or(MUTANTS) {
         let (what, pack) = mutant(&mut random);
         let ((ours, said), (stock, git)) = oracle.both(&pack);
-        if ours != stock {
+        // Git has become stricter with addresses of submodules; the receiver is as strict as the
+        // newest, whatever is installed.
+        let stricter = ours == Verdict::Refused && said.contains("gitmodulesUrl");
+        if ours != stock && !stricter {
             disagreed.push(format!("{number} {what}: we {ours:?} {said}, stock {stock:?} {git}"));
         }
     }
