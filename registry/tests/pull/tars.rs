@@ -12,6 +12,7 @@ use std::{
 
 use keg::{
     Keg, Kid,
+    ingest::{IngestOptions, ingest},
     object::{Entry, Value},
 };
 
@@ -27,12 +28,8 @@ pub async fn tar_unpacks_to_the_same_tree() {
     let world = World::new().await;
     let layer = odd_layer(&world.keg);
     release(&world.keg, "odd", std::slice::from_ref(&layer), "one");
-    let (manifest, _) = world.manifest("odd", "latest").await;
-    let digest = manifest["layers"][0]["digest"].as_str().expect("a digest");
-    let answer = world.get(&format!("/v2/odd/blobs/{digest}")).await;
-    assert_eq!(manifest["layers"][0]["size"], answer.body.len());
-    let archive = world.scratch().join("layer.tar");
-    std::fs::write(&archive, &answer.body).expect("written");
+    let out = world.scratch().join("out");
+    let archive = pull(&world, "odd", &out).await;
     let listed = run("tar", &["--numeric-owner", "-tvf", &archive.to_string_lossy()]).await;
     for wanted in [
         "-rwsr-xr-x 0/0",
@@ -44,16 +41,31 @@ pub async fn tar_unpacks_to_the_same_tree() {
     ] {
         assert!(listed.contains(wanted), "{wanted}: {listed}");
     }
-    let out = world.scratch().join("out");
-    std::fs::create_dir(&out).expect("made");
-    let (archive, target) =
-        (archive.to_string_lossy().into_owned(), out.to_string_lossy().into_owned());
-    let options = ["--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*", "-xpf"];
-    let args: Vec<&str> =
-        options.into_iter().chain([archive.as_str(), "-C", target.as_str()]).collect();
-    run("tar", &args).await;
     let compared = compare(&world.keg, &layer.kid().expect("a tree"), &out, &mut HashMap::new());
     assert!(compared >= 25, "only {compared} entries were compared");
+    // What is read back into the Keg comes out as the same value again.
+    let read = |dir: &Path| ingest(world.keg.objects(), dir, &IngestOptions::default());
+    let once = read(&out).expect("ingested");
+    release(&world.keg, "odd", std::slice::from_ref(&once), "two");
+    let again = world.scratch().join("again");
+    pull(&world, "odd", &again).await;
+    assert_eq!(read(&again).expect("ingested").kid(), once.kid());
+}
+
+/// Fetches the newest release's lowest layer and unpacks it into a new directory; gives the tar.
+async fn pull(world: &World, app: &str, out: &Path) -> PathBuf {
+    let (manifest, _) = world.manifest(app, "latest").await;
+    let digest = manifest["layers"][0]["digest"].as_str().expect("a digest");
+    let answer = world.get(&format!("/v2/{app}/blobs/{digest}")).await;
+    assert_eq!(manifest["layers"][0]["size"], answer.body.len());
+    let archive = out.with_extension("tar");
+    std::fs::write(&archive, &answer.body).expect("written");
+    std::fs::create_dir(out).expect("made");
+    let (tar, target) = (archive.to_string_lossy(), out.to_string_lossy());
+    let options = ["--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*", "-xpf"];
+    let args: Vec<&str> = options.into_iter().chain([&*tar, "-C", &*target]).collect();
+    run("tar", &args).await;
+    archive
 }
 
 /// Compares a directory with a tree; says how many entries there were.
