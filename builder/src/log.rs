@@ -60,7 +60,7 @@ impl<S: Sink> Log<S> {
     /// A failure and the way out of it.
     pub fn failure(&mut self, message: &str, hint: &str) {
         for (index, line) in message.lines().enumerate() {
-            let mark = if index == 0 { "!      " } else { "       " };
+            let mark = if index == 0 { " !     " } else { "       " };
             self.line(&format!("{mark}{}", clean(line.as_bytes())));
         }
         for line in hint.lines() {
@@ -217,7 +217,7 @@ mod tests {
         log.copy(b"-----> from a pack");
         log.failure("it failed\nbadly", "do this");
         let want = "-----> Python app detected\n       python 3.13\n-----> from a pack\n\
-                    !      it failed\n       badly\n       do this\n";
+                    \x20!     it failed\n       badly\n       do this\n";
         assert_eq!(String::from_utf8_lossy(&log.sink), want);
     }
 
