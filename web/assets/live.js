@@ -65,12 +65,13 @@
   };
 
   const followNames = (main) => {
-    const prefixes = main.dataset.watch.split(" ").filter(Boolean);
+    const encoded = main.dataset.watch.split(" ").filter(Boolean);
+    const prefixes = encoded.map(decodeURIComponent);
     const below = (path) =>
       prefixes.some(
         (p) => p === "/" || path === p || path.startsWith(p + "/") || p.startsWith(path + "/"),
       );
-    const path = prefixes.length === 1 ? encodeURI(prefixes[0]) : "/";
+    const path = encoded.length === 1 ? encoded[0] : "/";
     follow(path + "?watch&since=" + main.dataset.seq, {
       change: (event) => {
         if (below(JSON.parse(event.data).path)) soon();

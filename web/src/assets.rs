@@ -53,8 +53,8 @@ impl Asset {
         format!("/-/{}?v={}", self.name, *self.hash)
     }
 
-    /// The answer to a request for it.
-    pub fn serve(&self, ask: &Ask) -> Response<Body> {
+    /// The answer to a request for it; only the address with its hash is good for ever.
+    pub fn serve(&self, ask: &Ask, query: Option<&str>) -> Response<Body> {
         let etag = format!("\"{}\"", *self.hash);
         let mut response = Response::new(Body::empty());
         if ask.has(&etag) {
@@ -63,11 +63,12 @@ impl Asset {
             *response.body_mut() = Body::from(Bytes::from_static(self.bytes));
         }
         let etag = HeaderValue::from_str(&etag).expect("because hex digits make a valid header");
-        let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+        let versioned = query.and_then(|query| query.strip_prefix("v=")) == Some(&**self.hash);
+        let cache = if versioned { "public, max-age=31536000, immutable" } else { "no-cache" };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(header::ETAG, etag);
-        headers.insert(header::CACHE_CONTROL, forever);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
         response
     }
 }

@@ -287,7 +287,7 @@ async fn answer_asset(State(web): State<Arc<Web>>, request: Request) -> Response
     let ask = Ask::read(&head.uri, &head.headers);
     let name = head.uri.path().trim_start_matches("/-/");
     match (reading(&head), assets::named(name)) {
-        (Ok(()), Some(asset)) => asset.serve(&ask),
+        (Ok(()), Some(asset)) => asset.serve(&ask, head.uri.query()),
         (Err(fault), _) => web.fault(&fault, None, &ask).await,
         (Ok(()), None) => web.fault(&Fault::not_found("There is no such file."), None, &ask).await,
     }

@@ -33,8 +33,7 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
         (summary(found))
         (listing(view, &found.location, &tree, ask).await?)
     };
-    let prefix = found.location.display();
-    Ok(Page::new(found, title, content).watching(view.seq, prefix))
+    Ok(Page::new(found, title, content).watching(view.seq, found.location.url()))
 }
 
 /// A directory's entries, or, where all are documents, its rows.
@@ -187,8 +186,7 @@ pub async fn empty(
                 p.empty { "Nothing is here yet." }
                 (home::first_push(&ask.host))
             };
-            Ok(Page::new(&found, location.display(), content)
-                .watching(view.seq, location.display()))
+            Ok(Page::new(&found, location.display(), content).watching(view.seq, location.url()))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The root of the namespace: apps, recent deploys, processes, machines.
 
 use maud::{Markup, html};
+use serde_json::Value as Json;
 
 use super::{
     Page, index,
@@ -42,6 +43,7 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
                     "Processes on "
                     a href=(url_of(&format!("/machines/{}", machine.name))) { (machine.name) }
                 }
+                (about(machine))
                 (index::process_table(machine))
             }
         }
@@ -54,9 +56,22 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
             }
         }
     };
-    let mut page = Page::new(found, "Home", content).watching(view.seq, "/");
-    page.forms = true;
-    Ok(page)
+    Ok(Page::new(found, "Home", content).watching(view.seq, "/"))
+}
+
+/// What a machine is, in a line.
+fn about(machine: &Machine) -> Markup {
+    let number = |name: &str| machine.about.get(name).and_then(Json::as_u64);
+    let kernel = machine.about.get("kernel").and_then(Json::as_str);
+    let words: Vec<String> = [
+        number("cores").map(|cores| format!("{cores} cores")),
+        number("memory").map(|bytes| format!("{} of memory", format::bytes(bytes))),
+        kernel.map(|kernel| format!("Linux {kernel}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    html! { @if !words.is_empty() { p.soft { (words.join(" · ")) } } }
 }
 
 fn summary(apps: &[App], machines: &[Machine]) -> Markup {

@@ -14,7 +14,7 @@ pub struct Page {
     pub banner: Option<Markup>,
     /// The page's own content.
     pub content: Markup,
-    /// Prefixes of paths whose changes make the page anew, and the version shown.
+    /// The version shown, and prefixes of paths (as in URLs) whose changes make the page anew.
     pub watch: Option<(u64, String)>,
     /// What the search field holds.
     pub query: String,
@@ -45,7 +45,8 @@ impl Page {
         }
     }
 
-    /// Makes the page anew when something below these prefixes (separated by spaces) changes.
+    /// Makes the page anew when something below these prefixes (as in URLs, separated by spaces)
+    /// changes.
     pub fn watching(mut self, seq: u64, prefixes: impl Into<String>) -> Self {
         // An old version does not change.
         if self.banner.is_none() {

@@ -45,7 +45,7 @@ pub async fn page(view: &View, found: &Found, machine: &str, id: &str) -> Result
         (facts(&process))
         @if process.stream.is_some() { (log::section("output", "Output", log.as_ref())) }
     };
-    Ok(Page::new(found, name, content).watching(view.seq, found.location.display()))
+    Ok(Page::new(found, name, content).watching(view.seq, found.location.url()))
 }
 
 /// `blog web.0`, or `service/front`.

@@ -36,7 +36,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
     };
     let page = Page::new(found, title, content);
     Ok(if top && found.location.at().is_none() {
-        page.watching(view.seq, found.location.display())
+        page.watching(view.seq, found.location.url())
     } else {
         page
     })
