@@ -27,8 +27,8 @@ pub(crate) fn deploy(
             return Err(format!("stored as {}, but not watched: {error}", source.short()));
         }
     };
-    let failed = matches!(outcome, Outcome::Failed(_));
-    if matches!(outcome, Outcome::Live(_) | Outcome::Failed(_) | Outcome::Superseded)
+    let failed = matches!(outcome, Outcome::Failed(..));
+    if matches!(outcome, Outcome::Live(_) | Outcome::Failed(..) | Outcome::Superseded)
         && let Err(error) = settle::settle(keg, app, source, failed)
     {
         answer.say(&format!(" !     {error}"));
@@ -72,15 +72,16 @@ fn told(
             ));
             Ok(())
         }
-        Outcome::Failed(Failure { step, message, hint }) => {
-            let what = if step == "start" {
-                "start failed".to_owned()
-            } else {
-                format!("build failed: {step}")
-            };
-            answer.say(&format!(" !     {what}: {message}"));
-            if let Some(hint) = hint {
-                answer.say(&format!("       {hint}"));
+        Outcome::Failed(Failure { step, message, hint }, shown) => {
+            let started = step == "start";
+            let what =
+                if started { "start failed".to_owned() } else { format!("build failed: {step}") };
+            // A build's log ends with the reason; that of a start is the mayor's.
+            if started || !shown {
+                answer.say(&format!(" !     {what}: {message}"));
+                if let Some(hint) = hint {
+                    answer.say(&format!("       {hint}"));
+                }
             }
             answer.say(&format!("       {kept}; what ran before still runs; push again to retry"));
             Err(format!("{what}: {message}"))

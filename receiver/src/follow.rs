@@ -12,6 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::{
     answer::Answer,
+    plain::Plain,
     settle::{self, Failure, Running, SettleError, Stage},
 };
 
@@ -46,8 +47,8 @@ pub(crate) enum FollowError {
 pub(crate) enum Outcome {
     /// It runs.
     Live(Running),
-    /// It failed.
-    Failed(Failure),
+    /// It failed; whether the log has told why.
+    Failed(Failure, bool),
     /// A newer push took its place.
     Superseded,
     /// Nobody builds.
@@ -91,7 +92,9 @@ pub(crate) async fn follow(
         follower.show_log(keg, answer)?;
         match &follower.stage {
             Stage::Live(_, running) => return Ok(Outcome::Live(running.clone())),
-            Stage::Failed(_, failure) => return Ok(Outcome::Failed(failure.clone())),
+            Stage::Failed(_, failure) => {
+                return Ok(Outcome::Failed(failure.clone(), follower.log.shown));
+            }
             Stage::Superseded => return Ok(Outcome::Superseded),
             Stage::Waiting if follower.since.elapsed() > ANSWER => return Ok(Outcome::NoBuilder),
             Stage::Queued if follower.since.elapsed() > QUEUED => return Ok(Outcome::TooLong),
@@ -119,7 +122,7 @@ impl Follower {
         tokio::select! {
             changes = self.names.next() => drop(changes?),
             piece = next_piece(&mut self.log.reader) => match piece? {
-                Some(bytes) => answer.text(&bytes),
+                Some(bytes) => self.log.show(&bytes, answer),
                 None => self.log.reader = None,
             },
             _ = self.ticks.tick() => answer.keep_alive(),
@@ -151,7 +154,7 @@ impl Follower {
         }
         while let Some(reader) = &mut self.log.reader {
             match reader.try_next()? {
-                Piece::Bytes(bytes) => answer.text(&bytes),
+                Piece::Bytes(bytes) => self.log.show(&bytes, answer),
                 Piece::Pending => break,
                 Piece::End => self.log.reader = None,
             }
@@ -165,6 +168,16 @@ impl Follower {
 struct Log {
     id: Option<String>,
     reader: Option<StreamReader>,
+    plain: Plain,
+    shown: bool,
+}
+
+impl Log {
+    /// Shows a piece of it.
+    fn show(&mut self, piece: &[u8], answer: &mut Answer<'_>) {
+        answer.text(&self.plain.filter(piece));
+        self.shown = true;
+    }
 }
 
 /// The next bytes of the log; never, if there is none.

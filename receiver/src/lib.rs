@@ -28,6 +28,7 @@ mod kids;
 mod land;
 mod lfs;
 mod pack;
+mod plain;
 mod policy;
 mod push;
 mod repack;

@@ -78,6 +78,7 @@ pub(crate) fn push(keg: &Keg, app: &AppName, input: &mut dyn Read, output: &mut 
                 if let Some(outcome) = main.and_then(|main| outcomes.get_mut(main)) {
                     *outcome = deployed;
                 }
+                land::all_or_none(&request, &mut outcomes);
             }
             let outcomes: Vec<_> = names.into_iter().zip(outcomes).collect();
             answer.finish(Ok(()), &outcomes);

@@ -143,7 +143,9 @@ fn build_fails() {
     let repo = world.repo("blog", &[("a", "1\n")]);
     let child = push(&repo);
     let source = source_of(&world, &repo.head());
-    log(&world, source).line("       no such package").expect("a line");
+    log(&world, source)
+        .line("       no such \x1b[31mpackage; did you mean flask?")
+        .expect("a line");
     let error =
         json!({"step": "import", "message": "no package flsk", "hint": "did you mean flask?"});
     deploy(&world, source, "failed", json!({"error": error}));
