@@ -85,7 +85,10 @@ fn is_hfs(name: &[u8], after_dot: &[u8]) -> bool {
 
 /// Characters that HFS+ does not see when it compares names.
 fn ignored_by_hfs(c: char) -> bool {
-    matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+    let marks = '\u{200c}'..='\u{200f}';
+    let directions = '\u{202a}'..='\u{202e}';
+    let shapes = '\u{206a}'..='\u{206f}';
+    marks.contains(&c) || directions.contains(&c) || shapes.contains(&c) || c == '\u{feff}'
 }
 
 #[cfg(test)]

@@ -196,7 +196,16 @@ fn start_fails() {
 fn without_a_builder() {
     let world = World::new();
     let repo = world.repo("blog", &[("a", "1\n")]);
+    let mut raw = std::process::Command::new(std::env::current_exe().expect("this binary"));
+    raw.args(["work", "receive", "push", "raw"]).env("KEG_HOME", world.keg.home());
+    let mut raw =
+        raw.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this binary starts");
+    let body = repo.push_body(&"0".repeat(40), &repo.head(), &[]);
+    std::io::Write::write_all(&mut raw.stdin.take().expect("piped"), &body).expect("it reads");
     repo.git(&["push", "keg", "main"]).expect(false, &["no builder answered", "start keg up"]);
+    // Meanwhile the line is kept alive.
+    let raw = raw.wait_with_output().expect("it ends");
+    assert!(raw.stdout.windows(5).any(|bytes| bytes == b"0005\x01"), "no sign of life");
     assert_eq!(state(&world), "deploying");
     // A builder comes after all: the next one who looks finds it settled.
     let source = source_of(&world, &repo.head());

@@ -26,49 +26,19 @@ pub fn bombs() {
     let (verdict, said) = timed("1 GiB of zeros", &zeros);
     assert_eq!(verdict, Verdict::Refused);
     assert!(said.contains("too much data for its size"), "{said}");
-    // 64 KiB copied 1000 times, and that 1000 times.
-    let delta = |base: u64, copies: u64, size: u64| {
-        let mut delta = Vec::new();
-        for mut number in [base, copies * size] {
-            while number >= 0x80 {
-                delta.push((number as u8 & 0x7f) | 0x80);
-                number >>= 7;
-            }
-            delta.push(number as u8);
-        }
-        for _ in 0..copies {
-            match size {
-                0x10000 => delta.push(0x80),
-                size => {
-                    delta.push(0xf0);
-                    delta.extend_from_slice(&(size as u32).to_le_bytes()[..3]);
-                }
-            }
-        }
-        delta
-    };
+    // 64 KiB copied 200 times, and that 100 times, 200 times.
     let mut entries =
-        vec![Entry::zeros("blob", 0x10000), Entry::ofs(0, &delta(0x10000, 200, 0x10000))];
+        vec![Entry::zeros("blob", 0x10000), Entry::ofs(0, &copies(0x10000, 200, 0x10000))];
     for _ in 0..200 {
-        entries.push(Entry::ofs(1, &delta(200 * 0x10000, 100, 0xffffff)));
+        entries.push(Entry::ofs(1, &copies(200 * 0x10000, 100, 0xff_ffff)));
     }
     let (verdict, _) = timed("a delta bomb", &Pack::of_last(entries));
     assert_eq!(verdict, Verdict::Refused);
     // A chain of 70,000 deltas, each adding a byte.
     let mut entries = vec![Entry::whole("blob", &[b'x'; 100])];
-    for n in 0..70_000u64 {
-        let mut delta = Vec::new();
-        for mut number in [100 + n, 101 + n] {
-            while number >= 0x80 {
-                delta.push((number as u8 & 0x7f) | 0x80);
-                number >>= 7;
-            }
-            delta.push(number as u8);
-        }
-        delta.push(0b1111_0000);
-        delta.extend_from_slice(&((100 + n) as u32).to_le_bytes()[..3]);
-        delta.extend_from_slice(&[1, b'0' + (n % 10) as u8]);
-        entries.push(Entry::ofs(n as usize, &delta));
+    for n in 0..70_000 {
+        let delta = [copies(100 + n, 1, 100 + n), vec![1, b'0' + (n % 10) as u8]].concat();
+        entries.push(Entry::ofs(n as usize, &resized(delta, 100 + n, 101 + n)));
     }
     timed("a chain of 70,000", &Pack::of_last(entries.clone()));
     entries.truncate(5000);
@@ -83,6 +53,33 @@ pub fn bombs() {
     deep.push(Entry::whole("tree", &root));
     deep.push(Entry::whole("commit", commit(&id("tree", &root)).as_bytes()));
     assert_eq!(timed("trees 5,000 deep", &Pack::of_commit(deep)).0, Verdict::Taken);
+}
+
+/// A delta that copies the first `size` bytes of its base several times.
+fn copies(base: u64, count: u64, size: u64) -> Vec<u8> {
+    let mut delta = [number(base), number(count * size)].concat();
+    for _ in 0..count {
+        delta.push(0xf0);
+        delta.extend_from_slice(&(size as u32).to_le_bytes()[..3]);
+    }
+    delta
+}
+
+/// The same instructions with another size of the target.
+fn resized(delta: Vec<u8>, base: u64, target: u64) -> Vec<u8> {
+    let instructions = &delta[2 * number(base).len()..];
+    [number(base), number(target), instructions.to_vec()].concat()
+}
+
+/// A number at the start of a delta.
+fn number(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push((number as u8 & 0x7f) | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 pub fn objects_of_other_apps() {
