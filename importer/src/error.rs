@@ -11,6 +11,7 @@ use crate::{
         verify::VerifyError,
     },
     lockfile::LockfileError,
+    pypi::PypiError,
     request::RequestError,
 };
 
@@ -23,12 +24,12 @@ pub enum ImportError {
     /// There is no such request.
     #[error("there is no request {0:?}, or it is not what its key says")]
     NoRequest(String),
-    /// This build has no importer for PyPI.
-    #[error("this build of keg cannot import Python packages")]
-    NoPypi,
     /// Debian packages.
     #[error(transparent)]
     Debian(#[from] DebianError),
+    /// Python packages.
+    #[error(transparent)]
+    Pypi(#[from] PypiError),
     /// Another import.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
@@ -62,8 +63,8 @@ impl ImportError {
             Self::Request(_) | Self::NoRequest(_) => {
                 "see `keg import --help` for what can be asked for".into()
             }
-            Self::NoPypi => "ask for Debian's own packages, such as python3-flask".into(),
             Self::Debian(error) => debian_hint(error),
+            Self::Pypi(error) => error.hint(),
             _ => "run `keg fsck`, look at the disk, and try again".into(),
         }
     }

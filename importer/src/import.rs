@@ -12,6 +12,7 @@ use crate::{
     error::ImportError,
     lockfile::Lockfile,
     progress::megabytes,
+    pypi,
     request::{KEY_DIGITS, key_of},
 };
 
@@ -199,8 +200,10 @@ impl Import<'_> {
             lock["debian"] = done.lock;
             names.extend(done.names);
         }
-        if self.request.pypi.is_some() {
-            return Err(ImportError::NoPypi);
+        if let Some(want) = &self.request.pypi {
+            let done = pypi::import(self.keg, want, self.key, report)?;
+            lock["pypi"] = done.lock;
+            names.extend(done.names);
         }
         Ok((lock, names))
     }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod import;
 pub mod lockfile;
 pub mod progress;
+pub mod pypi;
 pub mod request;
 #[doc(hidden)]
 pub mod sandbox_shim;

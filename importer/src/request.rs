@@ -92,6 +92,16 @@ impl Request {
         Self { debian, pypi: None, by: None }
     }
 
+    /// A request for Python packages alone.
+    pub fn pypi(requirements: &str, python: &str, suite: &str) -> Self {
+        let pypi = PypiWant {
+            requirements: requirements.to_owned(),
+            python: python.to_owned(),
+            suite: suite.to_owned(),
+        };
+        Self { debian: None, pypi: Some(pypi), by: None }
+    }
+
     /// The same request with its lists sorted and without doubles.
     ///
     /// # Errors
