@@ -20,6 +20,8 @@ pub mod index;
 pub mod metadata;
 pub mod name;
 pub mod project;
+#[cfg(test)]
+mod registry_tests;
 pub mod requirement;
 pub mod requirements;
 pub mod resolve;
@@ -27,6 +29,8 @@ pub mod sets;
 mod suggest;
 pub mod tags;
 pub mod target;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod version;
