@@ -52,7 +52,12 @@ impl PypiError {
     pub fn hint(&self) -> String {
         match self {
             Self::Target(_) => "ask for the Python of the suite, or for another suite".into(),
-            Self::Requirements(_) => "correct that line, and try again".into(),
+            Self::Requirements(RequirementsError::Line { .. }) => {
+                "correct that line, and try again".into()
+            }
+            Self::Requirements(_) => {
+                "write what the app needs into a requirements.txt, and try again".into()
+            }
             Self::Resolve(error) => resolve_hint(error),
             Self::Index(error) => index_hint(error),
             Self::Set(SetError::Conflict { .. }) => {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     AUTHOR,
-    progress::{Progress, Report},
+    progress::{Progress, Report, megabytes},
 };
 
 /// A project's page younger than this is not fetched again.
@@ -139,8 +139,8 @@ impl<'a, 'r> Index<'a, 'r> {
         Ok(Some(self.keg.objects().tree_entry(&known.tree)?))
     }
 
-    /// A wheel as a tree, fetched if it is not there. `total` is what all wheels together have, for
-    /// the report.
+    /// A wheel as a tree, fetched if it is not there. `total` is for the report: wheels fetched,
+    /// of how many, and the bytes of all; zeros where that is not known.
     ///
     /// # Errors
     /// It cannot be fetched or is refused.
@@ -152,12 +152,11 @@ impl<'a, 'r> Index<'a, 'r> {
         let (file, size) = fetcher.wheel(wheel, &mut |bytes| {
             self.fetched.set(self.fetched.get() + bytes);
             let (done, count, total_bytes) = total;
-            self.tell(Progress::Count {
-                done,
-                total: count,
-                bytes: self.fetched.get(),
-                total_bytes: total_bytes.max(self.fetched.get()),
-            });
+            let bytes = self.fetched.get();
+            if count > 0 {
+                let total_bytes = total_bytes.max(bytes);
+                self.tell(Progress::Count { done, total: count, bytes, total_bytes });
+            }
         })?;
         let fail = |source| IndexError::Wheel { file: wheel.file.clone(), source };
         let name = WheelName::parse(&wheel.file)
@@ -331,7 +330,8 @@ impl Source for Index<'_, '_> {
 impl Index<'_, '_> {
     /// The metadata of a wheel that has none beside it: the wheel is fetched whole.
     fn metadata_of_wheel(&self, wheel: &WheelFile) -> Result<Vec<u8>, IndexError> {
-        self.tell(Progress::Detail(format!("fetching {}", wheel.file)));
+        let size = wheel.size.map_or(String::new(), |size| format!(" ({})", megabytes(size)));
+        self.tell(Progress::Detail(format!("fetching {}{size}", wheel.file)));
         self.tree(wheel, (0, 0, 0))?;
         let at = path("metadata", wheel.sha256.as_deref().unwrap_or_default());
         let news = self.news.borrow();

@@ -17,6 +17,7 @@ pub mod fetch;
 mod html;
 pub mod import;
 pub mod index;
+mod lockfiles;
 pub mod metadata;
 pub mod name;
 pub mod project;

@@ -106,3 +106,36 @@ fn registry_sets_are_those_that_pip_chooses() {
         }
     }
 }
+
+/// What was imported runs: with this machine's Python, if it is a Debian's.
+#[test]
+fn registry_packages_run() {
+    let (_, python, same) = suite();
+    let interpreter = format!("/usr/bin/python{python}");
+    if !network() || !same || !std::path::Path::new(&interpreter).exists() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let keg = Keg::open_or_create(home.path()).expect("a keg");
+    let (lock, _) = import(&keg, "flask\ngunicorn");
+    let tree = lock["tree"].as_str().expect("text").parse().expect("a KID");
+    let root = home.path().join("root");
+    keg::ingest::checkout(keg.objects(), &tree, &root).expect("checked out");
+    let modules = root.join(format!("usr/local/lib/python{python}/dist-packages"));
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&interpreter);
+        command.args(["-s", "-B"]).args(args).env("PYTHONPATH", &modules);
+        let output = command.output().expect("run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let check = "import flask, markupsafe._speedups, importlib.metadata as m; \
+                 print(flask.__file__); print(m.version('flask')); \
+                 print(all(f.locate().exists() for f in m.files('gunicorn')))";
+    let printed = run(&["-c", check]);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[0].starts_with(modules.to_str().expect("text")), "{printed}");
+    assert_eq!(lines[2], "True", "every file of RECORD is there");
+    let gunicorn = root.join("usr/local/bin/gunicorn");
+    assert!(run(&[gunicorn.to_str().expect("text"), "--version"]).contains("gunicorn"));
+}

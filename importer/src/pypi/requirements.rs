@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    lockfiles,
     name::PackageName,
     requirement::{Requirement, RequirementError},
     target::Target,
@@ -50,6 +51,12 @@ pub enum RequirementsError {
         /// Why.
         reason: Reason,
     },
+    /// Another kind of file, see [`lockfiles`].
+    #[error("the requirements cannot be used: {reason}")]
+    Lockfile {
+        /// Why.
+        reason: String,
+    },
     /// Over [`MAX_TEXT`] or [`MAX_LINES`].
     #[error("the requirements have more than {MAX_TEXT} bytes or {MAX_LINES} packages")]
     TooLong,
@@ -64,9 +71,12 @@ pub enum Reason {
     /// An option that changes where packages come from.
     #[error("{0} is not taken from an app: packages come from the index this machine's pip uses")]
     Index(String),
-    /// `-r`, `-c`.
+    /// `-r`.
     #[error("{0} names another file, which an import does not have; put its lines here")]
     File(String),
+    /// `-c`.
+    #[error("constraints ({0}) are not taken; put the versions on the packages' own lines")]
+    Constraint(String),
     /// `-e`, a path, a URL, a repository.
     #[error("only packages of the index can be imported, not paths, URLs or repositories")]
     NotIndexed,
@@ -88,7 +98,7 @@ pub enum Reason {
 }
 
 impl Requirements {
-    /// Reads the text for a target.
+    /// Reads the text for a target: a `requirements.txt`, or what [`lockfiles`] knows.
     ///
     /// # Errors
     /// The first line that is not taken, with its number.
@@ -96,8 +106,10 @@ impl Requirements {
         if text.len() > MAX_TEXT {
             return Err(RequirementsError::TooLong);
         }
+        let converted = lockfiles::as_requirements(text, target)
+            .map_err(|reason| RequirementsError::Lockfile { reason })?;
         let mut all = Self::default();
-        for (number, line) in logical_lines(text) {
+        for (number, line) in logical_lines(converted.as_deref().unwrap_or(text)) {
             let fail = |reason: Reason| RequirementsError::Line {
                 number,
                 text: line.chars().take(SHOWN).collect(),
@@ -176,7 +188,8 @@ impl Requirements {
             "--prefer-binary" | "--only-binary" => {}
             "-i" | "--index-url" | "--extra-index-url" | "--no-index" | "-f" | "--find-links"
             | "--trusted-host" | "--pypi-url" => return Err(Reason::Index(told())),
-            "-r" | "--requirement" | "-c" | "--constraint" => return Err(Reason::File(told())),
+            "-r" | "--requirement" => return Err(Reason::File(told())),
+            "-c" | "--constraint" => return Err(Reason::Constraint(told())),
             "-e" | "--editable" => return Err(Reason::NotIndexed),
             "--no-binary" => return Err(Reason::Source(told())),
             _ => return Err(Reason::Option(told())),
@@ -283,7 +296,7 @@ mod tests {
         for (text, want) in [
             ("flask\nfla sk\n", "line 2 of the requirements, \"fla sk\""),
             ("-r other.txt", "-r names another file"),
-            ("-cother.txt", "-c names another file"),
+            ("-cother.txt", "constraints (-c) are not taken"),
             ("--index-url https://x", "--index-url is not taken from an app"),
             ("--extra-index-url=https://x", "--extra-index-url is not taken"),
             ("-i https://x", "-i is not taken"),

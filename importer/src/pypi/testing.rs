@@ -24,6 +24,8 @@ pub enum Style {
 }
 
 type Pages = Arc<Mutex<HashMap<String, Vec<u8>>>>;
+/// Paths, with the `Authorization` if there was one.
+type Asked = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// A running index; it serves until the test process ends.
 pub struct TestIndex {
@@ -31,8 +33,8 @@ pub struct TestIndex {
     pages: Pages,
     /// Rows of files by project.
     files: Mutex<HashMap<String, Vec<Json>>>,
-    /// Paths that were asked for, with the `Authorization` if there was one.
-    pub asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// What it was asked for.
+    pub asked: Asked,
     port: u16,
 }
 
@@ -42,7 +44,7 @@ impl TestIndex {
     pub fn new(style: Style) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let (pages, asked) = (Pages::default(), Arc::new(Mutex::new(Vec::new())));
+        let (pages, asked) = (Pages::default(), Asked::default());
         let (served, log) = (pages.clone(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -112,7 +114,7 @@ fn page(style: Style, project: &str, rows: &[Json]) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn serve(stream: TcpStream, pages: &Pages, log: &Mutex<Vec<(String, Option<String>)>>) {
+fn serve(stream: TcpStream, pages: &Pages, log: &Asked) {
     let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut stream = stream;
     loop {

@@ -138,9 +138,12 @@ fn an_index_that_is_down_leaves_what_was_learnt() {
     assert!(told.iter().any(|line| line.contains("cannot be reached")), "{told:?}");
 }
 
+/// Spoils a row of the index's page.
+type Spoil = fn(&mut serde_json::Value);
+
 #[test]
 fn what_the_index_promised_is_checked() {
-    let spoil: [(fn(&mut serde_json::Value), &str); 5] = [
+    let spoil: [(Spoil, &str); 5] = [
         (|row| row["hashes"]["sha256"] = "0".repeat(64).into(), "another SHA-256"),
         (|row| row["size"] = 5.into(), "larger than"),
         (|row| row["size"] = 50_000.into(), "bytes"),

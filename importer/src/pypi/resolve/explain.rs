@@ -7,7 +7,10 @@ use resolvo::{
     conflict::{Conflict, ConflictEdge, ConflictNode},
 };
 
-use super::provider::{Ask, Name, Provider};
+use super::{
+    provider::Provider,
+    terms::{Ask, Name},
+};
 use crate::pypi::{name::PackageName, requirements::Requirements, version::Version};
 
 /// Most sentences of an explanation.

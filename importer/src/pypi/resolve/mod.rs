@@ -8,6 +8,7 @@
 mod candidates;
 mod explain;
 mod provider;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -110,8 +111,8 @@ pub enum ResolveError {
         /// Who needs it.
         by: String,
     },
-    /// Over [`MAX_ATTEMPTS`].
-    #[error("the requirements were not resolved in {MAX_ATTEMPTS} attempts")]
+    /// A bound was passed.
+    #[error("the requirements leave so much open that no solution was found in reasonable time")]
     TooHard,
     /// The index.
     #[error(transparent)]

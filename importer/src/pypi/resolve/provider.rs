@@ -4,79 +4,28 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::{self, Display},
+    fmt::Display,
     rc::Rc,
 };
 
 use resolvo::{
     Candidates as SolverCandidates, Condition, ConditionId, ConditionalRequirement, Dependencies,
     DependencyProvider, Interner, KnownDependencies, NameId, SolvableId, SolverCache, StringId,
-    VersionSetId, VersionSetUnionId,
-    utils::{Pool, VersionSet},
+    VersionSetId, VersionSetUnionId, utils::Pool,
 };
 
-use super::{Asked, ResolveError, Source, candidates::Candidates};
+use super::{
+    Asked, ResolveError, Source,
+    candidates::Candidates,
+    terms::{Ask, Name, Record},
+};
 use crate::pypi::{
-    index::IndexError,
-    name::PackageName,
-    project::WheelFile,
-    requirement::Requirement,
-    requirements::Requirements,
-    target::Target,
-    version::{Specifiers, Version},
+    index::IndexError, name::PackageName, requirement::Requirement, requirements::Requirements,
+    target::Target, version::Version,
 };
 
-/// What the solver chooses versions of: a project, or one of its extras. An extra is a package of
-/// its own that needs the project in the same version.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Name {
-    pub project: PackageName,
-    pub extra: Option<PackageName>,
-}
-
-impl Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.extra {
-            Some(extra) => write!(f, "{}[{extra}]", self.project),
-            None => write!(f, "{}", self.project),
-        }
-    }
-}
-
-/// What is asked of a name's version.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Ask {
-    /// By a requirement.
-    Of(Specifiers),
-    /// By an extra, of its own project.
-    Same(Version),
-}
-
-impl Display for Ask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Of(specifiers) => write!(f, "{specifiers}"),
-            Self::Same(version) => write!(f, "=={version}"),
-        }
-    }
-}
-
-/// One version of a name.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub version: Version,
-    pub wheel: Rc<WheelFile>,
-}
-
-impl Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.version)
-    }
-}
-
-impl VersionSet for Ask {
-    type V = Record;
-}
+/// Most versions that one attempt looks into; more means that it searches and does not find.
+const MAX_READ: usize = 2_000;
 
 /// What is let in although it usually is not; found out while solving.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -105,6 +54,8 @@ pub struct Provider<'a> {
     /// Names asked for that the index does not have.
     pub missing: RefCell<BTreeSet<PackageName>>,
     stop: Cell<bool>,
+    /// Wheels whose metadata was asked for.
+    read: Cell<usize>,
 }
 
 impl<'a> Provider<'a> {
@@ -126,6 +77,7 @@ impl<'a> Provider<'a> {
             asked_by: RefCell::default(),
             missing: RefCell::default(),
             stop: Cell::new(false),
+            read: Cell::new(0),
         }
     }
 
@@ -243,6 +195,10 @@ impl<'a> Provider<'a> {
         let solvable = self.pool.resolve_solvable(solvable);
         let name = self.name(solvable.name);
         let Record { version, wheel } = &solvable.record;
+        self.read.set(self.read.get() + 1);
+        if self.read.get() > MAX_READ {
+            return Err(Unusable::Failed(ResolveError::TooHard));
+        }
         let metadata = self.source.metadata(wheel).map_err(|error| match error {
             IndexError::Metadata { source, .. } => Unusable::Reason(source.to_string()),
             error => Unusable::Failed(error.into()),
