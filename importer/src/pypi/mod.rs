@@ -14,10 +14,13 @@
 
 pub mod config;
 pub mod fetch;
+#[cfg(test)]
+mod hostile_tests;
 mod html;
 pub mod import;
 pub mod index;
 mod lockfiles;
+pub mod marker;
 pub mod metadata;
 pub mod name;
 pub mod project;

@@ -1,8 +1,9 @@
 //! What wheels are chosen for: a Python, on a Debian suite, on a machine.
 
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
-
-use super::version::{Version, parse_version};
+use super::{
+    marker::Variable,
+    version::{Version, parse_version},
+};
 
 /// One supported suite: its Python and its C library.
 struct Suite {
@@ -45,7 +46,7 @@ pub struct Target {
     python: (u32, u32),
     glibc_minor: u32,
     machine: String,
-    markers: MarkerEnvironment,
+    kernel: &'static str,
     python_full: Version,
 }
 
@@ -96,26 +97,12 @@ impl Target {
         if !MACHINES.contains(&machine) {
             return Err(TargetError::Machine(machine.to_owned()));
         }
-        let markers = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
-            implementation_name: "cpython",
-            implementation_version: found.python_full,
-            os_name: "posix",
-            platform_machine: machine,
-            platform_python_implementation: "CPython",
-            platform_release: found.kernel,
-            platform_system: "Linux",
-            platform_version: "",
-            python_full_version: found.python_full,
-            python_version: python,
-            sys_platform: "linux",
-        })
-        .expect("because the versions in SUITES are valid, which a test checks");
         Ok(Self {
             suite: suite.to_owned(),
             python: found.python,
             glibc_minor: found.glibc_minor,
             machine: machine.to_owned(),
-            markers,
+            kernel: found.kernel,
             python_full: parse_version(found.python_full)
                 .expect("because the versions in SUITES are valid, which a test checks"),
         })
@@ -159,9 +146,25 @@ impl Target {
         &self.suite
     }
 
-    /// Values of the environment markers.
-    pub fn markers(&self) -> &MarkerEnvironment {
-        &self.markers
+    /// The value of an environment marker's variable.
+    pub fn value(&self, variable: Variable) -> String {
+        let text = match variable {
+            Variable::OsName => "posix",
+            Variable::SysPlatform => "linux",
+            Variable::PlatformMachine => &self.machine,
+            Variable::PlatformPythonImplementation => "CPython",
+            Variable::PlatformRelease => self.kernel,
+            Variable::PlatformSystem => "Linux",
+            // The kernel's build, which differs from machine to machine; an extra, which is no
+            // part of a target.
+            Variable::PlatformVersion | Variable::Extra => "",
+            Variable::PythonVersion => return self.python(),
+            Variable::PythonFullVersion | Variable::ImplementationVersion => {
+                return self.python_full.to_string();
+            }
+            Variable::ImplementationName => "cpython",
+        };
+        text.to_owned()
     }
 }
 
