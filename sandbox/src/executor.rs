@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use oci_spec::runtime::Spec as OciSpec;
 
 use crate::seccomp::Programs;
 use crate::spec::Spec;
+use crate::tiny::{self, Init};
 
 /// Search path of a container that sets none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,6 +25,8 @@ pub struct Launcher {
     pub programs: Arc<Programs>,
     /// What to run.
     pub spec: Arc<Spec>,
+    /// PID 1, if the command is not to be it.
+    pub init: Option<Arc<Init>>,
 }
 
 impl Launcher {
@@ -90,20 +94,23 @@ impl Launcher {
             .collect::<Result<Vec<_>, _>>()?;
         let env = self.environment();
         writable_null()?;
-        place(&self.spec.fds)?;
-        reset_signals()?;
+        let mut fds = self.spec.fds.clone();
+        let report = fds.iter().map(|(_, to)| *to).max().unwrap_or(2) + 1;
+        fds.extend(self.init.as_ref().map(|init| (init.write.as_raw_fd(), report)));
+        let init = self.init.as_ref().map(|init| tiny::duplicate(&init.program, report + 1));
+        let init = init.transpose()?;
+        place(&fds)?;
+        reset_signals(init.is_some())?;
         // SAFETY: plain system call. The shim's death takes the container with it.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        let pointers = |list: &[CString]| {
-            list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
-        };
-        let (args, env) = (pointers(&args), pointers(&env));
         for filter in self.programs.iter() {
             seccompiler::apply_filter(filter).map_err(std::io::Error::other)?;
         }
-        // SAFETY: null-terminated arrays of zero-terminated strings that outlive the call.
-        unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
-        Err(std::io::Error::last_os_error())
+        if let Some(init) = init {
+            let own = [c"init".to_owned(), c"init".to_owned(), number(report)?, program];
+            return Err(tiny::exec(init.as_raw_fd(), &[&own[..], &args].concat(), &env));
+        }
+        Err(tiny::exec_path(&program, &args, &env))
     }
 }
 
@@ -131,6 +138,10 @@ impl Executor for Launcher {
     }
 }
 
+fn number(value: i32) -> std::io::Result<CString> {
+    Ok(CString::new(value.to_string())?)
+}
+
 enum Runnable {
     Yes,
     No,
@@ -153,7 +164,6 @@ fn runnable(file: &Path) -> Runnable {
 /// Reopens /dev/null for writing where an output stream is that: libcontainer opens the
 /// container's own for reading only.
 fn writable_null() -> std::io::Result<()> {
-    use std::os::fd::AsRawFd;
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     for fd in [1, 2] {
         let Ok(meta) = std::fs::metadata(format!("/proc/self/fd/{fd}")) else { continue };
@@ -184,15 +194,20 @@ fn place(fds: &[(i32, i32)]) -> std::io::Result<()> {
 }
 
 /// Undoes what Rust's runtime and the shim did to signals: applications expect the defaults.
-fn reset_signals() -> std::io::Result<()> {
+/// PID 1 begins with all of them `held`, so that one sent during set-up reaches the command.
+fn reset_signals(held: bool) -> std::io::Result<()> {
     // SAFETY: plain system calls with live arguments; no handlers of ours exist.
     unsafe {
         for signal in 1..=64 {
             libc::signal(signal, libc::SIG_DFL);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) != 0 {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        if held {
+            libc::sigfillset(&mut set)
+        } else {
+            libc::sigemptyset(&mut set)
+        };
+        if libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) != 0 {
             return Err(std::io::Error::last_os_error());
         }
     }

@@ -22,8 +22,8 @@ mod shim;
 mod spawn;
 mod spec;
 mod syscalls;
+mod tiny;
 mod trace;
-mod waiter;
 
 pub use error::{SandboxError, SetupError};
 pub use executor::DEFAULT_PATH;

@@ -4,7 +4,7 @@
 //! in for good (not dumpable, other directory for a moment) and blocks. In order: records and
 //! control group are claimed, the filter compiled, the network entered, a private mount namespace
 //! made in which the root allows no devices, then libcontainer builds, the processor quota is set,
-//! the command started, and the shim becomes the [waiter](crate::waiter).
+//! the command started, and the shim becomes the [waiter](crate::tiny).
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -25,7 +25,8 @@ use crate::error::{SandboxError, SetupError};
 use crate::executor::Launcher;
 use crate::record::{self, PidRecord};
 use crate::spec::{Network, Output, Spec};
-use crate::{cgroup, netns, oci, seccomp, trace, waiter};
+use crate::tiny::{self, Tiny, Watched};
+use crate::{cgroup, netns, oci, seccomp, trace};
 
 /// Exit code of a shim that could not start its container; `error.json` says why.
 pub const FAILED: i32 = 125;
@@ -47,7 +48,7 @@ pub fn main() -> i32 {
         }
     };
     // Signals wait until the waiter asks for them: a stop in mid set-up is obeyed, not lost.
-    waiter::hold_signals();
+    tiny::hold_signals();
     // SAFETY: plain system call; fails harmlessly if this is a session leader already.
     unsafe { libc::setsid() };
     if let Err(error) = claim(&spec) {
@@ -117,7 +118,11 @@ fn start(spec: &Spec, begun: Instant) -> Result<std::convert::Infallible, Sandbo
     let home = File::open("/proc/self/ns/mnt")
         .map_err(|e| SandboxError::io("open", "/proc/self/ns/mnt", e))?;
     private_root(&spec.rootfs)?;
-    let launcher = Launcher { programs, spec: Arc::new(spec.clone()) };
+    let tiny = Tiny::new()?;
+    // Held here as well: the waiter inherits the reading end of the report.
+    let init = if spec.init { Some(Arc::new(tiny.init()?)) } else { None };
+    let report = init.as_ref().map(|init| init.report.as_raw_fd());
+    let launcher = Launcher { programs, spec: Arc::new(spec.clone()), init: init.clone() };
     let mut container = build(spec, launcher, stdout.given, stderr.given)?;
     // The shim must not keep other containers' mounts alive for as long as this one lives.
     move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(|e| {
@@ -135,7 +140,7 @@ fn start(spec: &Spec, begun: Instant) -> Result<std::convert::Infallible, Sandbo
     for left in [LIBRARY_DIR, BUNDLE_DIR] {
         let _ = fs::remove_dir_all(spec.dir().join(left));
     }
-    waiter::become_waiter(spec, pid, [stdout.read, stderr.read])
+    tiny.become_waiter(&Watched { spec, pid, report, pipes: [&stdout.read, &stderr.read] })
 }
 
 fn pid_record(pid: i32, begun: Instant) -> Result<PidRecord, SandboxError> {
