@@ -77,7 +77,11 @@ fn resolve_hint(error: &ResolveError) -> String {
             "check the name: a package's name may differ from the module that is imported".into()
         }
         ResolveError::NoProject { near, .. } => format!("did you mean {}?", near.join(" or ")),
-        ResolveError::NoVersion { .. } => "ask for another version of it".into(),
+        ResolveError::NoVersion { .. } => {
+            "ask for another version, or another package that does the same; packages are not \
+             built from source"
+                .into()
+        }
         ResolveError::Conflict(_) => {
             "change one of the versions that the requirements ask for so that all can be met".into()
         }

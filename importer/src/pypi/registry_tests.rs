@@ -11,7 +11,7 @@ use keg::Keg;
 use serde_json::Value as Json;
 
 use super::name::PackageName;
-use crate::{Progress, request::PypiWant};
+use crate::{Progress, Request, request::PypiWant};
 
 /// Whether tests may use the network.
 fn network() -> bool {
@@ -117,8 +117,11 @@ fn registry_packages_run() {
     }
     let home = tempfile::tempdir().expect("a directory");
     let keg = Keg::open_or_create(home.path()).expect("a keg");
-    let (lock, _) = import(&keg, "flask\ngunicorn");
-    let tree = lock["tree"].as_str().expect("text").parse().expect("a KID");
+    let (suite, ..) = suite();
+    let request = Request::pypi("flask\ngunicorn", python, suite);
+    let lock = crate::import_now(&keg, &request, &mut |_| {}).expect("imported");
+    assert_eq!(lock["state"], "done");
+    let tree = lock["pypi"]["tree"].as_str().expect("text").parse().expect("a KID");
     let root = home.path().join("root");
     keg::ingest::checkout(keg.objects(), &tree, &root).expect("checked out");
     let modules = root.join(format!("usr/local/lib/python{python}/dist-packages"));

@@ -1,4 +1,8 @@
-use keg::{Keg, Txn, object::Entry};
+use keg::{
+    Keg, Txn,
+    object::Entry,
+    store::{Fault, FaultyStore, MemoryStore},
+};
 use serde_json::json;
 
 use super::{
@@ -238,4 +242,53 @@ fn passwords_stay_out_of_everything() {
     let error = import_from(&Keg::in_memory(), &want("lib"), "k", &closed, &mut |_| {});
     let text = chain(&error.expect_err("nobody listens"));
     assert!(text.contains("cannot be reached") && !text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    let index = index(Style::Bare);
+    let mut failures = 0;
+    for healthy in (0..120).step_by(5) {
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in ["streams", "run", "tmp", "img"] {
+            std::fs::create_dir(dir.path().join(name)).expect("made");
+        }
+        let store = FaultyStore::new(MemoryStore::new(""), Fault::DiskFull, healthy);
+        let keg = Keg::with_store(dir.path(), Box::new(store));
+        match import(&keg, &index, "app") {
+            Ok(done) => assert_eq!(done.lock["packages"][0]["version"], "2.0"),
+            Err(error) => {
+                failures += 1;
+                assert!(chain(&error).contains("disk is full"), "{}", chain(&error));
+                for (file, tree) in
+                    keg.list(&path("wheels", "x").parent().expect("wheels")).expect("read")
+                {
+                    let kid = tree.kid().expect("a tree");
+                    assert!(keg.objects().tree(&kid).is_ok(), "{file} is whole");
+                }
+            }
+        }
+    }
+    assert!(failures > 3, "{failures}");
+}
+
+#[test]
+fn lock_files_give_exactly_what_they_list() {
+    let (index, keg) = (index(Style::Json), Keg::in_memory());
+    let digest =
+        |maker: &WheelMaker| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(maker.build()));
+    let mut lib = WheelMaker::new("lib", "1.0");
+    lib.members = vec![member("lib.py", "1.0")];
+    let good = digest(&lib);
+    let lock = |hash: &str| {
+        format!(
+            "[[package]]\nname = \"lib\"\nversion = \"1.0\"\ngroups = [\"main\"]\nfiles = \
+             [{{ file = \"lib-1.0-py3-none-any.whl\", hash = \"sha256:{hash}\" }}]\n\
+             [metadata]\nlock-version = \"2.1\"\n"
+        )
+    };
+    let done = import(&keg, &index, &lock(&good)).expect("imported");
+    assert_eq!(done.lock["packages"][0]["sha256"], good);
+    refused(&index, &lock(&"0".repeat(64)), &["line 1", "listed hashes"]);
+    refused(&index, "[project]\ndynamic = [\"dependencies\"]", &["dynamic", "requirements.txt"]);
 }
