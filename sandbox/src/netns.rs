@@ -1,13 +1,11 @@
-//! Network namespaces: made, kept by a file, entered for one call.
+//! Network namespaces: made, held by a descriptor, entered for one call.
 //!
 //! Everything here changes the calling thread for a moment, so it belongs into processes of one
 //! thread only.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -27,59 +25,47 @@ pub fn unshare() -> Result<(), SandboxError> {
 
 /// Moves the calling thread into the namespace that `path` refers to.
 pub fn join(path: &Path) -> Result<(), SandboxError> {
-    let file = File::open(path).map_err(|e| SandboxError::io("open", path, e))?;
-    enter(&file).map_err(|e| SandboxError::io("enter the network namespace", path, e))
+    enter(open(path)?.as_fd()).map_err(|e| SandboxError::io("enter the network namespace", path, e))
 }
 
-/// Makes a namespace with only loopback and keeps it alive as the file `path` (a bind mount)
-/// until [`unpin`].
-pub fn pin(path: &Path) -> Result<(), SandboxError> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|e| SandboxError::io("create", path, e))?;
-    let target = CString::new(path.as_os_str().as_bytes())
-        .map_err(|e| SandboxError::io("name", path, e.into()))?;
+/// Makes a namespace with only loopback; it lives as long as the descriptor, a process in it, or
+/// a socket of it does.
+pub fn create() -> Result<OwnedFd, SandboxError> {
     let home = Home::open()?;
     let made = unshare().and_then(|()| {
-        let own = CString::new(OWN).unwrap_or_default();
-        // SAFETY: all pointers are to live zero-terminated strings.
-        let ret = unsafe {
-            libc::mount(
-                own.as_ptr(),
-                target.as_ptr(),
-                std::ptr::null(),
-                libc::MS_BIND,
-                std::ptr::null(),
-            )
-        };
-        if ret == 0 { Ok(()) } else { Err(SandboxError::os("keep a network namespace")) }
+        File::open(OWN).map(OwnedFd::from).map_err(|e| SandboxError::io("open", OWN, e))
     });
     home.back();
     made
 }
 
-/// Releases a namespace kept by [`pin`] and removes the file. Nothing there is no error.
-pub fn unpin(path: &Path) -> Result<(), SandboxError> {
-    let target = CString::new(path.as_os_str().as_bytes())
-        .map_err(|e| SandboxError::io("name", path, e.into()))?;
-    // SAFETY: a live zero-terminated string.
-    while unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) } == 0 {}
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(SandboxError::io("remove", path, e))
-        }
-        _ => Ok(()),
-    }
+/// The path under which this process's descriptor of a namespace can be opened, also by others.
+pub fn path_of(namespace: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd()))
 }
 
-/// Calls `f` inside the namespace that `path` refers to: sockets made there belong to it for good.
-pub fn within<R>(path: &Path, f: impl FnOnce() -> R) -> Result<R, SandboxError> {
-    let target = File::open(path).map_err(|e| SandboxError::io("open", path, e))?;
+/// The namespace of a running process.
+pub fn of_process(pid: i32) -> Result<OwnedFd, SandboxError> {
+    open(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+}
+
+/// The namespace that `path` refers to.
+pub fn open(path: &Path) -> Result<OwnedFd, SandboxError> {
+    File::open(path).map(OwnedFd::from).map_err(|e| SandboxError::io("open", path, e))
+}
+
+/// The number of a namespace: no two that exist at a time have the same.
+pub fn number(namespace: &OwnedFd) -> Result<u64, SandboxError> {
+    rustix::fs::fstat(namespace)
+        .map(|stat| stat.st_ino)
+        .map_err(|e| SandboxError::System { what: "look at a namespace", source: e.into() })
+}
+
+/// Calls `f` inside a namespace: sockets made there belong to it for good.
+pub fn within<R>(namespace: &OwnedFd, f: impl FnOnce() -> R) -> Result<R, SandboxError> {
     let home = Home::open()?;
-    enter(&target).map_err(|e| SandboxError::io("enter the network namespace", path, e))?;
+    enter(namespace.as_fd())
+        .map_err(|source| SandboxError::System { what: "enter the network namespace", source })?;
     let result = f();
     home.back();
     Ok(result)
@@ -96,14 +82,14 @@ impl Home {
     /// Returns, or ends the process: going on in a stranger's network would break the isolation
     /// that every later connection relies on.
     fn back(self) {
-        if enter(&self.0).is_err() {
+        if enter(self.0.as_fd()).is_err() {
             std::process::abort();
         }
     }
 }
 
-fn enter(file: &File) -> std::io::Result<()> {
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(Into::into)
+fn enter(namespace: BorrowedFd<'_>) -> std::io::Result<()> {
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(Into::into)
 }
 
 fn loopback_up() -> Result<(), SandboxError> {

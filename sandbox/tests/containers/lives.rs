@@ -137,7 +137,8 @@ fn lines_turn_over(world: &World) {
     let spec = logged(world, world.spec("seq -f '%0100.0f' 100000; echo last"));
     assert!(sandbox::run(&spec).expect("it runs").success());
     let (new, old) = (world.path("log"), world.path("log.1"));
-    let (size, old_size) = (fs::metadata(new).expect("a log").len(), fs::metadata(old).expect("a log").len());
+    let (size, old_size) =
+        (fs::metadata(new).expect("a log").len(), fs::metadata(old).expect("a log").len());
     assert!((sandbox::LINES_LIMIT..sandbox::LINES_LIMIT + (1 << 17)).contains(&old_size));
     assert!(size < sandbox::LINES_LIMIT, "{size}");
     let lines = 100_001 * (101 + "2026-01-01T00:00:00.000Z web.0 out ".len() as u64);
@@ -236,19 +237,20 @@ fn passed_socket(world: &World) {
 }
 
 fn joined_network(world: &World) {
-    let path = world.path("net");
-    netns::pin(&path).expect("a namespace");
-    let listener = netns::within(&path, || TcpListener::bind("127.0.0.1:8765")).expect("entered");
-    let listener = listener.expect("a free port");
-    let mut spec = world.spec("grep -c 0100007F:223D /proc/net/tcp");
-    spec.network = Network::Join(path.clone());
-    assert_eq!(world.run(&spec).1, "1\n", "it sees the socket of its namespace");
+    let namespace = netns::create().expect("a namespace");
+    let listener = netns::within(&namespace, || TcpListener::bind("127.0.0.1:8765"));
+    let listener = listener.expect("entered").expect("a free port");
+    let mut spec = world.spec("grep -c 0100007F:223D /proc/net/tcp; sleep 100");
+    spec.network = Network::Join(netns::path_of(&namespace));
+    let (shim, record) = started(&spec);
+    eventually("it sees the socket of its namespace", || world.output() == "1\n");
+    let seen = netns::of_process(record.shim).and_then(|seen| netns::number(&seen));
+    assert_eq!(seen.expect("alive"), netns::number(&namespace).expect("held"));
+    signal(shim.id(), libc::SIGQUIT);
+    ended(shim, &spec);
     assert_eq!(world.sh("grep -c 0100007F:223D /proc/net/tcp"), "0\n", "others do not");
     let outside = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
     assert!(outside.is_err(), "nor does the host");
-    netns::unpin(&path).expect("released");
-    netns::unpin(&path).expect("twice is no error");
-    assert!(!path.exists());
 }
 
 fn many_at_once(world: &World) {
