@@ -1,1 +1,1 @@
-//! benches
+//! Side by side with the peers.

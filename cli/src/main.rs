@@ -1,1 +1,58 @@
-fn main() {}
+//! The `keg` binary: commands, reports, and the entry of every service process.
+
+mod args;
+mod commands;
+mod error;
+mod find;
+mod output;
+mod service;
+mod up;
+mod work;
+
+use clap::Parser;
+
+use crate::{
+    args::{Cli, Command},
+    error::CommandError,
+};
+
+fn main() {
+    // Written to a closed pipe we want an error, as Rust has it; children get the default back.
+    let cli = Cli::parse();
+    let json = cli.command.wants_json();
+    let code = match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => error.report(json),
+    };
+    std::process::exit(code);
+}
+
+fn run(command: Command) -> Result<i32, CommandError> {
+    match command {
+        Command::Sandbox { args } => return Ok(sandbox::main(&args)),
+        Command::Work { args } => return work::run(&args),
+        Command::Service(args) => service::run(args)?,
+        Command::Up(args) => up::up(args)?,
+        Command::Status(output) => return commands::status::run(output),
+        Command::Ps { all, output } => commands::ps::run(all, output)?,
+        Command::Apps(output) => commands::apps::run(output)?,
+        Command::Logs { app, follow, lines, output } => {
+            commands::logs::run(&app.parse()?, follow, lines, output)?;
+        }
+        Command::Ls { path, output } => commands::ls::run(&path, output)?,
+        Command::Cat { path, output } => commands::cat::run(&path, output)?,
+        Command::Log { path, limit, output } => commands::log::run(&path, limit, output)?,
+        Command::Diff { a, b, output } => commands::diff::run(&a, &b, output)?,
+        Command::Watch { path, since, count, output } => {
+            commands::watch::run(&path, since, count, output)?;
+        }
+        Command::Import(args) => commands::import::run(args)?,
+        Command::Why { target, output } => commands::why::run(&target, output)?,
+        Command::Rollback { app, release, output } => {
+            commands::rollback::run(&app.parse()?, release.as_deref(), output)?;
+        }
+        Command::Fsck(output) => commands::fsck::run(output)?,
+        Command::Completions { shell } => commands::completions::run(shell)?,
+    }
+    Ok(0)
+}

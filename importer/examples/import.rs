@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         }
     };
     let code = match words.as_slice() {
-        ["sandbox", ..] => 0,
+        ["sandbox", rest @ ..] => {
+            sandbox::main(&rest.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
+        }
         ["work", "import", key] => importer::work_import(&keg, key),
         ["debian", suite, packages @ ..] => import(&keg, suite, packages),
         ["checkout", kid, dir] => checkout(&keg, kid, dir.as_ref()),

@@ -13,8 +13,6 @@ pub mod lockfile;
 pub mod progress;
 pub mod pypi;
 pub mod request;
-#[doc(hidden)]
-pub mod sandbox_shim;
 pub mod tree;
 
 /// Who the importer is in the histories of names.

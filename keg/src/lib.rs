@@ -6,8 +6,8 @@
 //! read-only or writable file system), [`fsck`].
 
 pub mod erofs;
-pub mod ingest;
 pub mod fsck;
+pub mod ingest;
 mod inotify;
 mod keg;
 pub mod kid;

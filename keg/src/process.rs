@@ -149,6 +149,19 @@ pub fn register(keg: &Keg, kind: &str, what: &str) -> Result<Registration, Proce
     Ok(Registration { keg: keg.clone(), process, row })
 }
 
+/// The rows of this machine's process table: apps, services and work.
+///
+/// # Errors
+/// The table could not be read.
+pub fn rows(keg: &Keg) -> Result<Vec<Json>, ProcessError> {
+    let table: NamePath = format!("/machines/{}/processes", machine::name()).parse()?;
+    let mut rows = Vec::new();
+    for (name, _) in keg.list(&table)? {
+        rows.extend(keg.get_json(&table.join(&name)?)?);
+    }
+    Ok(rows)
+}
+
 /// Removes the rows of services and work on this machine whose processes are gone, for `keg up`
 /// to call when it starts and when a child of its died. Returns how many there were.
 ///

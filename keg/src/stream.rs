@@ -145,6 +145,25 @@ impl Streams {
         Ok(self.keg.home().join("streams").join(id))
     }
 
+    /// The ids of the streams that start with `prefix`, sorted; none where there are none.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn list(&self, prefix: &str) -> Result<Vec<String>, StreamError> {
+        let dir = self.keg.home().join("streams");
+        let failed = |source| StreamError::Io { id: prefix.to_owned(), source };
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(id) = name.to_str() else { continue };
+            if id.starts_with(prefix) && self.path(id).is_ok() {
+                ids.push(id.to_owned());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
     fn marker(&self, id: &str) -> Result<PathBuf, StreamError> {
         Ok(self.path(id)?.with_extension("sealed"))
     }

@@ -1,1 +1,1 @@
-//! tests
+//! End to end: the real binaries as a person uses them.

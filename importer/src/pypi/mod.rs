@@ -41,3 +41,4 @@ pub mod version;
 pub mod wheel;
 
 pub use import::{PypiDone, PypiError, import};
+pub use target::python_of;

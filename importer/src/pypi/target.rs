@@ -39,6 +39,12 @@ const SUITES: &[Suite] = &[
 /// Machines that wheels are chosen for, as `uname -m` calls them.
 const MACHINES: &[&str] = &["x86_64", "aarch64"];
 
+/// The Python a suite ships, as `3.13`, if the suite is known.
+pub fn python_of(suite: &str) -> Option<String> {
+    let known = SUITES.iter().find(|known| known.name == suite)?;
+    Some(format!("{}.{}", known.python.0, known.python.1))
+}
+
 /// Where the packages will run.
 #[derive(Clone, Debug)]
 pub struct Target {

@@ -13,12 +13,7 @@ use super::{
     canonical::{check_canonical, genesis},
     io,
 };
-use crate::{
-    Kid,
-    kid::KidPrefix,
-    names::CommitError,
-    object::Kind,
-};
+use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
 
 /// Objects and roots in memory.
 pub struct MemoryStore {

@@ -16,7 +16,6 @@ use keg::{
 };
 
 use super::database::{self, Named};
-use crate::sandbox_shim as sandbox;
 use crate::{
     debian::{deb822, pool::Pooled},
     progress::{Progress, Report},

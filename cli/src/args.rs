@@ -1,0 +1,252 @@
+//! The command line: every command, its arguments, and an example of each.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Push source, get a running process you can explain.
+#[derive(Parser)]
+#[command(name = "keg", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Commands find the running Keg through $KEG_URL or $KEG_HOME.\n\
+Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 no Keg or wrong set-up, 4 damage found, \
+70 internal error.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Printing as JSON, for every command that prints.
+#[derive(Args, Clone, Copy)]
+pub struct Output {
+    /// Print JSON: one document, or one per line for streams
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a Keg and everything in it, and stay in the foreground
+    #[command(
+        after_help = "Example:\n  keg up --home ~/keg\n  keg up --listen 127.0.0.1:7070 --router 127.0.0.1:8080 --keep"
+    )]
+    Up(Up),
+    /// Show whether a Keg is running, and its services and apps
+    #[command(after_help = "Example:\n  keg status --json")]
+    Status(Output),
+    /// List the running processes
+    #[command(after_help = "Example:\n  keg ps\n  keg ps --all        services and work as well")]
+    Ps {
+        /// Services and work of the Keg itself, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the apps
+    #[command(after_help = "Example:\n  keg apps")]
+    Apps(Output),
+    /// Show what an app prints
+    #[command(after_help = "Example:\n  keg logs blog -f")]
+    Logs {
+        /// The app
+        app: String,
+        /// Go on printing as lines come
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines of the past to show
+        #[arg(short = 'n', long, default_value_t = 200)]
+        lines: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List a directory of the namespace
+    #[command(after_help = "Example:\n  keg ls /source/blog\n  keg ls /oci-images/blog@K-12ab34cd")]
+    Ls {
+        /// A path, with `@K-…` a path at a version
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print a file of the namespace
+    #[command(after_help = "Example:\n  keg cat /source/blog/app.py\n  keg cat K-12ab34cd")]
+    Cat {
+        /// A path, a path at a version, or a KID
+        path: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the versions in which a path changed
+    #[command(after_help = "Example:\n  keg log /source/blog")]
+    Log {
+        /// A path
+        path: String,
+        /// At most so many versions
+        #[arg(short = 'n', long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Compare two values: trees by names, text by lines
+    #[command(after_help = "Example:\n  keg diff /source/blog@K-12ab34cd /source/blog")]
+    Diff {
+        /// A path, a path at a version, or a KID
+        a: String,
+        /// The other one
+        b: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print each change below a path as it happens
+    #[command(after_help = "Example:\n  keg watch /oci-images --json\n  keg watch / --since 120")]
+    Watch {
+        /// A path
+        path: String,
+        /// Start after this sequence number instead of now
+        #[arg(long)]
+        since: Option<u64>,
+        /// Stop after so many changes
+        #[arg(long)]
+        count: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Bring packages into the Keg
+    #[command(subcommand)]
+    Import(Import),
+    /// Say which source, build, image and release a process comes from
+    #[command(
+        after_help = "Example:\n  keg why 4242\n  keg why http://blog.localhost:8080\n  keg why K-12ab34cd --json"
+    )]
+    Why {
+        /// A PID (on the host or in the container), a KID, a URL, or an app
+        target: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put an earlier release of an app back in service
+    #[command(
+        after_help = "Example:\n  keg rollback blog               the release before the current one\n  keg rollback blog K-12ab34cd"
+    )]
+    Rollback {
+        /// The app
+        app: String,
+        /// The release (default: the one before the current one)
+        release: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check every object, the log and every version
+    #[command(after_help = "Example:\n  keg fsck")]
+    Fsck(Output),
+    /// Print shell completions
+    #[command(after_help = "Example:\n  keg completions bash > /etc/bash_completion.d/keg")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// A service process, started by `keg up`
+    #[command(hide = true)]
+    Service(Service),
+    /// A work process, started by a service
+    #[command(hide = true, disable_help_flag = true)]
+    Work {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// The process that sets up one container
+    #[command(hide = true, disable_help_flag = true)]
+    Sandbox {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub struct Up {
+    /// The Keg's directory, on a real file system
+    #[arg(long, env = "KEG_HOME")]
+    pub home: Option<PathBuf>,
+    /// Where git, the registry, REST and the web UI listen
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+    /// Where apps are reached, as http://<app>.localhost:PORT
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub router: SocketAddr,
+    /// Leave apps running when told to stop
+    #[arg(long)]
+    pub keep: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub enum Import {
+    /// Debian packages with all they depend on, configured, as one root file system
+    #[command(after_help = "Example:\n  keg import debian trixie python3 ca-certificates")]
+    Debian {
+        /// The suite, such as trixie
+        suite: String,
+        /// The packages
+        #[arg(required = true)]
+        packages: Vec<String>,
+        /// What they stand on: `essential` (configured) or `none` (only what they depend on)
+        #[arg(long, default_value = "essential", value_parser = ["essential", "none"])]
+        base: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Python packages as wheels
+    #[command(
+        after_help = "Example:\n  keg import pypi flask gunicorn==23.0\n  keg import pypi -r requirements.txt"
+    )]
+    Pypi {
+        /// Requirements, as pip writes them
+        #[arg(required_unless_present = "file")]
+        requirements: Vec<String>,
+        /// A requirements file
+        #[arg(short = 'r', long = "requirement", value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// For this suite's Python
+        #[arg(long, default_value = "trixie")]
+        suite: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Args)]
+pub struct Service {
+    /// Which
+    #[arg(value_parser = ["front", "mayor", "router"])]
+    pub name: String,
+    /// The listening socket it was given
+    #[arg(long)]
+    pub fd: Option<i32>,
+    /// Leave apps running when told to stop
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl Command {
+    /// Whether errors are wanted as JSON.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Self::Up(Up { output, .. })
+            | Self::Status(output)
+            | Self::Ps { output, .. }
+            | Self::Apps(output)
+            | Self::Logs { output, .. }
+            | Self::Ls { output, .. }
+            | Self::Cat { output, .. }
+            | Self::Log { output, .. }
+            | Self::Diff { output, .. }
+            | Self::Watch { output, .. }
+            | Self::Import(Import::Debian { output, .. } | Import::Pypi { output, .. })
+            | Self::Why { output, .. }
+            | Self::Rollback { output, .. }
+            | Self::Fsck(output) => output.json,
+            _ => false,
+        }
+    }
+}

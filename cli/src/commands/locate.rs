@@ -1,0 +1,121 @@
+//! From what a person types (`/path`, `/path@K-…`, `K-…`) to a value.
+
+use keg::{
+    Keg, Kid,
+    kid::KidPrefix,
+    names::Version,
+    object::{Entry, Kind, Value},
+    path::NamePath,
+};
+
+use crate::error::CommandError;
+
+/// A value found, and what to call it.
+pub struct Located {
+    /// As the user wrote it.
+    pub label: String,
+    /// What it is.
+    pub entry: Entry,
+}
+
+/// Finds the value a text stands for.
+pub fn value(keg: &Keg, text: &str) -> Result<Located, CommandError> {
+    let label = text.to_owned();
+    if text.starts_with("K-") {
+        let kid = resolve(keg, text)?;
+        return Ok(Located { label, entry: entry_of(keg, kid)? });
+    }
+    let (path, at) = split(text)?;
+    let entry = match at {
+        None => keg.get(&path)?,
+        Some(at) => at_version(keg, &path, at)?,
+    };
+    let entry = entry.ok_or_else(|| {
+        let parent = path.parent().unwrap_or_else(NamePath::root);
+        CommandError::user(format!("there is nothing at {text}"))
+            .hint(format!("`keg ls {parent}` shows what is there"))
+    })?;
+    Ok(Located { label, entry })
+}
+
+/// A path and the version after its `@`, if there is one.
+pub fn split(text: &str) -> Result<(NamePath, Option<&str>), CommandError> {
+    match text.rsplit_once("@K-") {
+        Some((path, _)) => Ok((path.parse()?, Some(&text[path.len() + 1..]))),
+        None => Ok((text.parse()?, None)),
+    }
+}
+
+/// The one KID that a prefix stands for.
+pub fn resolve(keg: &Keg, text: &str) -> Result<Kid, CommandError> {
+    let prefix: KidPrefix = text.parse().map_err(|error: keg::kid::ParseKidError| {
+        CommandError::user(error.to_string()).hint("KIDs look like K-0123abcd")
+    })?;
+    if let Some(kid) = prefix.full() {
+        return Ok(kid);
+    }
+    keg.resolve(&prefix).map_err(|error| CommandError::user(error.to_string()))
+}
+
+/// An entry for a KID that has no name.
+fn entry_of(keg: &Keg, kid: Kid) -> Result<Entry, CommandError> {
+    let objects = keg.objects();
+    let missing = || CommandError::user(format!("{} is not in this Keg", kid.short()));
+    Ok(match objects.kind(&kid)?.ok_or_else(missing)? {
+        Kind::Blob => Entry::file(kid, objects.blob_size(&kid)?),
+        Kind::Commit => Entry::commit(kid),
+        Kind::Tree => {
+            let value = Value::Tree { kid, bytes: 0, entries: 0 };
+            Entry { value, attrs: keg::object::Attrs::with_mode(0o755) }
+        }
+    })
+}
+
+/// A path in a version of the namespace, or in a release or source commit itself.
+fn at_version(keg: &Keg, path: &NamePath, at: &str) -> Result<Option<Entry>, CommandError> {
+    let kid = resolve(keg, at)?;
+    let objects = keg.objects();
+    if objects.kind(&kid)? != Some(Kind::Commit) {
+        return Ok(objects.walk(&kid, path.as_str().trim_start_matches('/'))?);
+    }
+    let tree = objects.commit(&kid)?.tree;
+    match below_history_of(keg, path, kid)? {
+        Some(below) if below.is_empty() => Ok(Some(Entry::commit(kid))),
+        Some(below) => Ok(objects.walk(&tree, &below)?),
+        None => Ok(keg.get_at(path, &Version { seq: 0, commit: kid, tree })?),
+    }
+}
+
+/// Where `kid` is a commit in the history of the name at `path`, or of one above it: the rest of
+/// the path below that name.
+fn below_history_of(keg: &Keg, path: &NamePath, kid: Kid) -> Result<Option<String>, CommandError> {
+    let mut name = Some(path.clone());
+    while let Some(here) = name {
+        if let Some(Entry { value: Value::Commit { kid: newest }, .. }) = keg.get(&here)?
+            && is_ancestor(keg, kid, newest)?
+        {
+            let below = path.as_str()[here.as_str().len()..].trim_start_matches('/');
+            return Ok(Some(below.to_owned()));
+        }
+        name = here.parent();
+    }
+    Ok(None)
+}
+
+/// Commits looked at before giving up on a long history.
+const MAX_ANCESTORS: usize = 100_000;
+
+fn is_ancestor(keg: &Keg, wanted: Kid, newest: Kid) -> Result<bool, CommandError> {
+    let mut next = vec![newest];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(kid) = next.pop() {
+        if kid == wanted {
+            return Ok(true);
+        }
+        if seen.len() >= MAX_ANCESTORS || !seen.insert(kid) {
+            continue;
+        }
+        next.extend(keg.objects().commit(&kid)?.parents);
+    }
+    Ok(false)
+}

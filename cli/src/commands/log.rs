@@ -1,0 +1,44 @@
+//! `keg log`: the versions in which a path changed.
+
+use serde_json::json;
+
+use super::locate;
+use crate::{args::Output, error::CommandError, find, output};
+
+/// Prints at most `limit` versions, newest first.
+pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
+    let keg = find::keg()?;
+    let (path, _) = locate::split(path)?;
+    let mut found = false;
+    for change in keg.history(&path).take(limit) {
+        let change = change?;
+        found = true;
+        let commit = keg.objects().commit(&change.commit)?;
+        let (old, new) = (
+            change.old.as_ref().and_then(|entry| entry.kid()),
+            change.new.as_ref().and_then(|entry| entry.kid()),
+        );
+        let time = keg::time::rfc3339(commit.time_ms);
+        if how.json {
+            output::json_line(&json!({
+                "seq": change.seq, "version": change.commit, "time": time,
+                "author": commit.author, "message": commit.message, "old": old, "new": new,
+            }))?;
+            continue;
+        }
+        let what = new.map_or("removed".to_owned(), |kid| kid.short());
+        output::line(&format!(
+            "{}  {:>6}  {}  {what}  {}: {}",
+            change.commit.short(),
+            change.seq,
+            time,
+            commit.author,
+            commit.message.lines().next().unwrap_or_default()
+        ))?;
+    }
+    if found {
+        return Ok(());
+    }
+    let hint = "`keg ls /` shows what is there";
+    Err(CommandError::user(format!("{path} has no history in this Keg")).hint(hint))
+}

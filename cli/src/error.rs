@@ -1,0 +1,186 @@
+//! What a command says when it cannot do what was asked: a cause, a hint, an exit code.
+
+use std::{error::Error, fmt, io};
+
+/// Who can mend it; decides the exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// What was asked for is not there, or cannot be: exit 1.
+    User,
+    /// The command line is wrong: exit 2 (clap exits with the same).
+    Cli,
+    /// The machine or the Keg's set-up is wrong: no Keg, no rights, port taken: exit 3.
+    Config,
+    /// `keg fsck` found damage: exit 4.
+    Damaged,
+    /// The reader went away; not an error worth words: exit 141, as a shell reports SIGPIPE.
+    BrokenPipe,
+    /// Our bug, or a disk that fails: exit 70.
+    Internal,
+}
+
+impl Kind {
+    /// The documented exit code (`docs/errors.md`).
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::User => 1,
+            Self::Cli => 2,
+            Self::Config => 3,
+            Self::Damaged => 4,
+            Self::BrokenPipe => 141,
+            Self::Internal => 70,
+        }
+    }
+}
+
+/// An error on its way to a person.
+#[derive(Debug)]
+pub struct CommandError {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl CommandError {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// What was asked for is not there or not possible.
+    pub fn user(message: impl Into<String>) -> Self {
+        Self::new(Kind::User, message)
+    }
+
+    /// The machine or the set-up is wrong.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    /// The command line is wrong.
+    pub fn cli(message: impl Into<String>) -> Self {
+        Self::new(Kind::Cli, message)
+    }
+
+    /// `keg fsck` found damage.
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self::new(Kind::Damaged, message)
+    }
+
+    /// Something that should not happen did; `source` says what.
+    pub fn internal(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { source: Some(source.into()), ..Self::new(Kind::Internal, message) }
+    }
+
+    /// Adds the cause.
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Writes it the way the user asked for (`--json` or words) and gives the exit code.
+    pub fn report(&self, json: bool) -> i32 {
+        if self.kind == Kind::BrokenPipe {
+            return self.kind.exit_code();
+        }
+        let causes = self.causes();
+        if json {
+            let document = serde_json::json!({
+                "error": { "message": self.message, "causes": causes, "hint": self.hint }
+            });
+            eprintln!("{document}");
+        } else {
+            eprintln!("Error: {}", self.message);
+            for cause in causes {
+                eprintln!("Caused by: {cause}");
+            }
+            if let Some(hint) = &self.hint {
+                eprintln!("Hint: {hint}");
+            }
+        }
+        self.kind.exit_code()
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut next = self.source.as_deref().map(|e| e as &(dyn Error + 'static));
+        while let Some(error) = next {
+            let text = error.to_string();
+            if causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            next = error.source();
+        }
+        causes
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for CommandError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Kind::BrokenPipe, "the reader went away");
+        }
+        Self::internal("reading or writing failed", error)
+    }
+}
+
+/// Errors of the Keg itself: damage and full disks are said by their causes.
+macro_rules! keg_errors {
+    ($($error:ty => $message:literal),* $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::internal($message, error)
+                    .hint("run `keg fsck` to check the Keg; `df -h` shows whether its disk is full")
+            }
+        }
+    )*};
+}
+
+keg_errors! {
+    keg::store::StoreError => "the Keg's store could not answer",
+    keg::names::NamesError => "the Keg's names could not be read",
+    keg::names::CommitError => "the change could not be made",
+    keg::watch::WatchError => "watching the Keg failed",
+    keg::process::ProcessError => "the process table could not be used",
+    keg::stream::StreamError => "a stream of the Keg could not be read",
+}
+
+impl From<importer::ImportError> for CommandError {
+    fn from(error: importer::ImportError) -> Self {
+        Self::user(error.message()).hint(error.hint())
+    }
+}
+
+impl From<keg::path::PathError> for CommandError {
+    fn from(error: keg::path::PathError) -> Self {
+        Self::user(error.to_string())
+            .hint("paths look like /oci-images/blog; `keg ls /` lists them")
+    }
+}
+
+impl From<keg::path::AppNameError> for CommandError {
+    fn from(error: keg::path::AppNameError) -> Self {
+        Self::user(error.to_string()).hint("`keg apps` lists the apps there are")
+    }
+}

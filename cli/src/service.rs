@@ -1,0 +1,82 @@
+//! Entry of the service processes: one process, one thread, one event loop each.
+
+use std::{
+    net::TcpListener,
+    os::fd::{FromRawFd, OwnedFd},
+    sync::Arc,
+};
+
+use axum::{Json, Router, routing::get};
+use keg::Keg;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args::Service,
+    error::CommandError,
+    find::{self, Running},
+};
+
+/// Runs a service until SIGTERM.
+pub fn run(args: Service) -> Result<(), CommandError> {
+    let (keg, running) = find::running_keg()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match args.name.as_str() {
+            "front" => front(keg, running, listener(args.fd)?).await,
+            "router" => router(keg, listener(args.fd)?).await,
+            _ => mayor(keg, running, args.keep).await,
+        }
+    })
+}
+
+fn listener(fd: Option<i32>) -> Result<TcpListener, CommandError> {
+    let fd = fd.ok_or_else(|| CommandError::cli("this service is started by `keg up`"))?;
+    // SAFETY: `keg up` passed this descriptor to us and nothing else here owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(std::io::Error::from)?;
+    Ok(TcpListener::from(fd))
+}
+
+async fn terminated() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            terminate.recv().await;
+        }
+        Err(error) => eprintln!("cannot wait for SIGTERM: {error}"),
+    }
+}
+
+/// Git, registry, REST and web on one port.
+async fn front(keg: Arc<Keg>, running: Running, listener: TcpListener) -> Result<(), CommandError> {
+    let about = running.clone();
+    let router = Router::new()
+        .route("/-/keg.json", get(move || async move { Json(about) }))
+        .merge(receiver::http::router(receiver::Context::new(keg.clone())))
+        .merge(registry::router(keg.clone()))
+        .fallback_service(web::router(keg.clone()));
+    let router = web::guard(router);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let _row = keg::process::register(&keg, "service/front", &running.url)?;
+    tokio::select! {
+        result = axum::serve(listener, router) => Ok(result?),
+        () = terminated() => Ok(()),
+    }
+}
+
+async fn router(keg: Arc<Keg>, listener: TcpListener) -> Result<(), CommandError> {
+    let _row = keg::process::register(&keg, "service/router", "router")?;
+    tokio::select! {
+        result = mayor::router::serve(keg.clone(), listener) => {
+            result.map_err(|error| CommandError::internal("the router stopped", error))
+        }
+        () = terminated() => Ok(()),
+    }
+}
+
+async fn mayor(keg: Arc<Keg>, running: Running, keep: bool) -> Result<(), CommandError> {
+    let _row = keg::process::register(&keg, "service/mayor", "mayor")?;
+    let options = mayor::Options::new(running.machine, running.apps_url, keep, terminated());
+    mayor::serve(keg.clone(), options)
+        .await
+        .map_err(|error| CommandError::internal("the mayor stopped", error))
+}
