@@ -76,7 +76,7 @@ pub fn run(
     let mut output = make_fifo(&fifo).or_fail(step, KEG_HINT)?;
     let spec = spec_of(program, fifo);
     let hint = "see what `keg status` says about this machine";
-    let child = sandbox::spawn(&spec).or_fail(step, hint)?;
+    let child = sandbox::spawn_tied(&spec).or_fail(step, hint)?;
     let mut child = Running { child, ended: false };
     let mut lines = Lines::default();
     let started = Instant::now();

@@ -92,9 +92,10 @@ impl<'a> Stage<'a> {
         Ok(target)
     }
 
-    /// The id of this app's container for a step, unlike that of any other Keg on the machine.
+    /// The id of this app's container for a step, unlike that of any other Keg on the machine, and
+    /// unlike that of a killed build whose container has not noticed yet. At most 64 bytes.
     pub fn container(&self, step: &str) -> String {
-        format!("{step}-{}", self.name)
+        format!("{step}-{}-{}", self.name, std::process::id())
     }
 }
 

@@ -19,7 +19,8 @@ const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest file read from what a sandbox wrote, in bytes.
 const MAX_READ: u64 = 1 << 20;
 
-/// `$KEG_HOME/run/build/<app>/`, emptied at the start and removed at the end.
+/// `$KEG_HOME/run/build/<app>/<pid>/`, made at the start and removed at the end. The directory is
+/// this process's own, because the container of a killed build may still write to its.
 pub struct WorkDir {
     path: PathBuf,
 }
@@ -58,12 +59,18 @@ impl WorkDir {
     /// # Errors
     /// The system's.
     pub fn create(keg: &Keg, app: &AppName, _lock: &Lock) -> io::Result<Self> {
-        let path = keg.run_dir().join("build").join(app.as_str());
+        let builds = keg.run_dir().join("build").join(app.as_str());
+        fs::create_dir_all(&builds)?;
+        for left in fs::read_dir(&builds)? {
+            let left = left?.path();
+            // A container that is only starting may put something back; the next build removes it.
+            let _ = end_leftovers(&left).and_then(|()| clear(&left));
+        }
+        let path = builds.join(std::process::id().to_string());
         if fs::exists(&path)? {
-            end_leftovers(&path)?;
             clear(&path)?;
         }
-        fs::create_dir_all(&path)?;
+        fs::create_dir(&path)?;
         Ok(Self { path })
     }
 

@@ -29,7 +29,7 @@ pub use error::{SandboxError, SetupError};
 pub use executor::DEFAULT_PATH;
 pub use record::Exit;
 pub use shim::FAILED;
-pub use spawn::{main, run, self_exe, spawn};
+pub use spawn::{main, run, self_exe, spawn, spawn_tied};
 pub use spec::{Bind, Limits, Network, Output, Profile, Spec, check_id};
 
 /// A stream of lines is renamed to `<path>.1` when it is longer than this many bytes.

@@ -58,6 +58,14 @@ pub fn spawn(spec: &Spec) -> Result<Child, SandboxError> {
     start(spec, false)
 }
 
+/// As [`spawn`], but the container is stopped when the calling thread's process dies.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_tied(spec: &Spec) -> Result<Child, SandboxError> {
+    start(spec, true)
+}
+
 fn start(spec: &Spec, tied: bool) -> Result<Child, SandboxError> {
     spec.validate()?;
     std::fs::create_dir_all(&spec.state_dir)
