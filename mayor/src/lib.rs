@@ -1,5 +1,106 @@
-//! The mayor: keeps the processes of releases alive, and the router that brings requests to them.
+//! The mayor keeps apps' processes running; the router brings requests to them.
 //!
-//! [`router`] is being written by another engineer in `router.rs` and `router/`; the rest of the
-//! crate is the mayor's.
+//! ```text
+//! /oci-images/<app>  ─► mayor ─► a shim per process (sandbox) ─► the app, in its own network
+//! /apps/<app>/config.json          │
+//!                                  └► /machines/<m>/{apps,routes,processes}
+//!                                            │
+//! a browser ─► router ◄──────────────────────┘ connects inside the app's network namespace
+//! ```
+//!
+//! The mayor is one loop in one thread. It derives what to do from what should be and what is
+//! ([`plan`]), and derives its documents from what it knows (`publish`). Containers do not need
+//! it: each has a supervisor of its own that also writes its log. A mayor that comes later, after
+//! a kill or an upgrade, finds them by their notes in `run/mayor/<container>/` and goes on.
+//!
+//! ```text
+//! run/mayor/users.json            user ids of apps
+//! run/mayor/<container>/          one process
+//!     note.json                   what it is (see `place`)
+//!     root/  upper/  work/        its root, and what it wrote into it
+//!     <container>/                the sandbox's records: pid.json, exit.json, error.json
+//! ```
+
+mod adopt;
+mod app;
+mod backoff;
+pub mod config;
+mod ending;
+mod events;
+mod mayor;
+mod place;
+pub mod plan;
+mod problem;
+mod publish;
+mod ready;
+mod release;
+mod room;
 pub mod router;
+mod start;
+mod users;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use keg::Keg;
+
+pub use publish::PublishError;
+
+/// How a mayor is to work.
+pub struct Options {
+    /// This machine's name in the namespace.
+    pub machine: String,
+    /// Where apps are reached; `{app}` stands for the app.
+    pub apps_url: String,
+    /// Leave the apps running when the mayor is told to stop.
+    pub keep: bool,
+    /// Ends when the mayor is to stop.
+    pub shutdown: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Options {
+    /// From its parts.
+    pub fn new(
+        machine: impl Into<String>,
+        apps_url: impl Into<String>,
+        keep: bool,
+        shutdown: impl Future<Output = ()> + 'static,
+    ) -> Options {
+        Options {
+            machine: machine.into(),
+            apps_url: apps_url.into(),
+            keep,
+            shutdown: Box::pin(shutdown),
+        }
+    }
+}
+
+/// Why a mayor stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its directory cannot be used.
+    #[error("the mayor's directory cannot be used")]
+    Directory(#[source] std::io::Error),
+    /// The namespace cannot be read.
+    #[error("the releases cannot be read")]
+    Names(#[from] keg::NamesError),
+    /// The namespace cannot be followed.
+    #[error("the releases cannot be followed")]
+    Watch(#[from] keg::watch::WatchError),
+    /// A path cannot be made.
+    #[error("a name cannot stand in a path")]
+    Path(#[from] keg::path::PathError),
+    /// Its documents cannot be read.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// Keeps the processes of all apps of a Keg until told to stop; then ends them, or leaves them to
+/// the next mayor with [`Options::keep`].
+///
+/// # Errors
+/// The Keg or the mayor's directory cannot be used.
+pub async fn serve(keg: Arc<Keg>, options: Options) -> Result<(), Error> {
+    mayor::Mayor::new(&keg, &options)?.run(options).await
+}

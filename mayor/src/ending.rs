@@ -1,0 +1,60 @@
+//! Stopping: every process ends, and nothing of it is left on the machine.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::mayor::{Mayor, stop};
+use crate::place::Place;
+use crate::publish::Documents;
+use crate::start::chain;
+
+/// Time that ending takes beyond an app's own grace.
+const EXTRA: Duration = Duration::from_secs(5);
+
+impl Mayor {
+    /// Ends all processes and removes what they left, and the routes and rows with them. What was
+    /// assigned stays in the apps' documents: the next start brings it back.
+    pub(crate) async fn stop_all(mut self) {
+        let mut longest = Duration::ZERO;
+        for app in self.apps.values_mut() {
+            for place in app.places.values_mut().filter(|place| place.runs()) {
+                longest = longest.max(Duration::from_secs_f64(place.release.config.grace));
+                stop(place);
+            }
+        }
+        self.until(Instant::now() + longest + EXTRA, Mayor::runs_none).await;
+        for id in self.ids() {
+            sandbox::cgroup::kill(&id);
+            self.discard(&id);
+        }
+        self.until(Instant::now() + EXTRA, |mayor| mayor.sweeps == 0).await;
+        let url = |name: &str| self.apps_url.replace("{app}", name);
+        let documents: Documents = self
+            .apps
+            .iter()
+            .filter_map(|(name, app)| {
+                Some((format!("apps/{name}.json"), app.document(name, &url(name))?))
+            })
+            .collect();
+        self.publisher.because("the apps were stopped".into());
+        if let Err(error) = self.publisher.publish(documents) {
+            eprintln!("mayor: {}", chain(&error));
+        }
+    }
+
+    /// Handles events until `done`, at the latest until `end`.
+    async fn until(&mut self, end: Instant, done: impl Fn(&Mayor) -> bool) {
+        while !done(self) {
+            match timeout_at(end, self.pending.next()).await {
+                Ok(Some(event)) => self.handle(event),
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    fn runs_none(&self) -> bool {
+        !self.apps.values().any(|app| app.places.values().any(Place::runs))
+    }
+}
