@@ -27,7 +27,10 @@ use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Dur
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keg::{Keg, NamesError, watch::WatchError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    net::sockopt,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -50,6 +53,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 128;
 /// Most bytes of a message that are in our hands at a time, in each direction.
 const MAX_BUFFER: usize = 64 * 1024;
+/// How long a client may leave what is sent to it unread, or not acknowledge it.
+const CLIENT_STALL: Duration = Duration::from_secs(120);
 /// Pause after an error that concerns all connections, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Failures of the Keg in a row, a second apart, after which the router gives up.
@@ -170,8 +175,9 @@ async fn converse(
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    // Without it answers are right, only slower.
+    // Without them answers are right, only slower, and a dead client is noticed later.
     let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_tcp_user_timeout(&stream, CLIENT_STALL.as_millis() as u32);
     let client = Client { peer, permit: Rc::new(permit) };
     let service = service_fn(|request| {
         let (table, client) = (Rc::clone(&table), client.clone());
@@ -190,5 +196,4 @@ async fn converse(
 }
 
 #[cfg(test)]
-#[path = "router/tests.rs"]
 mod tests;

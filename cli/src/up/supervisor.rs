@@ -78,7 +78,7 @@ pub async fn run(
         supervisor.start_work()?;
         tokio::select! {
             Some(event) = supervisor.pending.next() => supervisor.handle(event)?,
-            changes = watch.next() => supervisor.work.note(&changes?),
+            changes = watch.next() => supervisor.work.note(keg, &changes?)?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -167,7 +167,7 @@ impl Supervisor<'_> {
         tokio::pin!(deadline);
         while !self.all_ready()? {
             tokio::select! {
-                changes = watch.next() => self.work.note(&changes?),
+                changes = watch.next() => self.work.note(self.keg, &changes?)?,
                 Some(event) = self.pending.next() => {
                     if let Event::Ended { job: Job::Service(service), status, .. } = &event {
                         let text = format!("the service {} did not start", service.name());

@@ -26,22 +26,34 @@ impl Work {
     /// What a crash or a stop left undone.
     pub fn unfinished(keg: &Keg) -> Result<Self, CommandError> {
         let mut work = Self::default();
-        for key in importer::pending(keg)? {
-            work.ask(Job::Import(key));
-        }
-        for app in builder::pending(keg)? {
-            work.ask(Job::Build(app));
-        }
+        work.find(keg)?;
         Ok(work)
     }
 
+    /// Asks for all that is wanted and not done.
+    fn find(&mut self, keg: &Keg) -> Result<(), CommandError> {
+        for key in importer::pending(keg)? {
+            self.ask(Job::Import(key));
+        }
+        for app in builder::pending(keg)? {
+            self.ask(Job::Build(app));
+        }
+        Ok(())
+    }
+
     /// Turns changes of the namespace into jobs.
-    pub fn note(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Some(job) = change.new.as_ref().and_then(|_| job_for(change.path.as_str())) {
+    ///
+    /// A directory that is new is one change, at its top: what is in it is then looked for.
+    pub fn note(&mut self, keg: &Keg, changes: &[Change]) -> Result<(), CommandError> {
+        for change in changes.iter().filter(|change| change.new.is_some()) {
+            let path = change.path.as_str();
+            if let Some(job) = job_for(path) {
                 self.ask(job);
+            } else if holds_requests(path) {
+                self.find(keg)?;
             }
         }
+        Ok(())
     }
 
     /// The next job that may start now.
@@ -76,6 +88,12 @@ impl Work {
             self.waiting.push_back(job);
         }
     }
+}
+
+/// Whether names that ask for jobs may be somewhere below a path, and not just there.
+fn holds_requests(path: &str) -> bool {
+    let apps = path.strip_prefix("/apps/").is_some_and(|rest| !rest.contains('/'));
+    apps || ["/source", "/apps", "/packages", "/packages/requests"].contains(&path)
 }
 
 /// The job a changed name asks for.

@@ -31,8 +31,12 @@ use super::{
     tunnel,
 };
 
-/// How often a request is tried again where the app cannot have seen it, or would not mind.
+/// How often a request is tried where the app cannot have seen it, or would not mind.
 const MAX_TRIES: usize = 8;
+
+/// Tries beyond one for each backend: one connection may have been closed while idle, and the
+/// app may be moving.
+const MORE_TRIES: usize = 2;
 
 /// How long an app may take from the last byte of a request to the head of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
@@ -125,7 +129,7 @@ async fn deliver(
 ) -> Result<Response<Incoming>, Box<Response<Answer>>> {
     // A connection that was idle is tried once; what goes wrong then is not its age.
     let mut pooled = true;
-    let tries = MAX_TRIES.max(table.backends(app) + 1);
+    let tries = MAX_TRIES.min(table.backends(app) + MORE_TRIES);
     for _ in 0..tries {
         let Some(backend) = table.next_backend(app) else { break };
         let idle = if pooled { backend.pooled() } else { None };

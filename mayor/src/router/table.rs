@@ -158,7 +158,7 @@ impl Table {
             let path = format!("{path}/{app}").parse::<NamePath>().ok();
             path.is_some_and(|path| matches!(self.keg.get(&path), Ok(Some(_))))
         };
-        if known("/oci-images") {
+        if self.apps.borrow().contains_key(app) || known("/oci-images") {
             return Absent::Waiting("it is being started.".to_owned());
         }
         if known("/source") {
