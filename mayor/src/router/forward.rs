@@ -131,7 +131,7 @@ async fn deliver(
     let mut pooled = true;
     let tries = MAX_TRIES.min(table.backends(app) + MORE_TRIES);
     for _ in 0..tries {
-        let Some(backend) = table.next_backend(app) else { break };
+        let Some(backend) = backend_of(table, app) else { break };
         let idle = if pooled { backend.pooled() } else { None };
         let connection = match idle {
             Some(connection) => connection,
@@ -160,6 +160,15 @@ async fn deliver(
         Absent::Waiting(why) => answer::unavailable(app, &why),
         Absent::Unknown => answer::unknown(app),
     }))
+}
+
+/// The next backend to try. Where there is none, the routes are looked at once more: whoever was
+/// just told that an app is live should find it.
+fn backend_of(table: &Table, app: &AppName) -> Option<Rc<Backend>> {
+    table.next_backend(app).or_else(|| {
+        table.refresh().ok()?;
+        table.next_backend(app)
+    })
 }
 
 async fn send(backend: &Rc<Backend>, mut connection: Connection, prepared: Prepared) -> Sent {
