@@ -101,3 +101,32 @@ impl AsyncWrite for Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_close_is_seen_before_the_event_loop_sees_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        let open = async || {
+            let (link, gauge) = link(TcpStream::connect(address).await.expect("it listens"));
+            (link, gauge, listener.accept().expect("a connection").0)
+        };
+        let (_link, gauge, app) = open().await;
+        assert!(gauge.is_quiet());
+        drop(app);
+        assert!(!gauge.is_quiet(), "closed");
+
+        let (_link, gauge, mut app) = open().await;
+        app.write_all(b"HTTP/1.1 408 Request Timeout").expect("open");
+        assert!(!gauge.is_quiet(), "an answer that nobody asked for");
+
+        let (link, gauge, _app) = open().await;
+        drop(link);
+        assert!(!gauge.is_quiet(), "dropped by hyper");
+    }
+}

@@ -63,7 +63,10 @@ impl World {
 
     /// Routes an app to where its processes listen.
     pub(super) fn route(&self, app: &str, addresses: &[SocketAddr]) {
-        let backend = |address: &SocketAddr| json!({"process": format!("K-{address}"), "netns": OWN_NETNS, "address": address});
+        let backend = |address: &SocketAddr| {
+            let process = format!("K-{address}");
+            json!({"process": process, "netns": OWN_NETNS, "address": address})
+        };
         let backends: Vec<_> = addresses.iter().map(backend).collect();
         let host = format!("{app}.localhost");
         let document = json!({"app": app, "host": host, "backends": backends});
