@@ -4,9 +4,9 @@
 //! there; the two share nothing else. Each request goes to a backend over a pooled connection into
 //! the app's own network namespace ([`netns`]), and streams both ways. One thread serves all.
 //!
-//! - [`host`]: which app · [`table`]: its backends · [`pool`], [`link`]: connections to one
-//! - [`forward`]: one request · [`headers`], [`body`]: its parts · [`tunnel`]: WebSockets
-//! - [`answer`]: what we say ourselves: 404 no such app, 503 not serving, 502 broke off
+//! - `host`: which app · `table`: its backends · `pool`, `link`: connections to one
+//! - `forward`: one request · `headers`, `body`: its parts · `tunnel`: WebSockets
+//! - `answer`: what we say ourselves: 404 no such app, 503 not serving, 502 broke off
 //!
 //! A route that is switched loses no request: what is on its way to the former process is answered
 //! by it, what finds it gone is sent to the new one unless the app may already have acted on it.
