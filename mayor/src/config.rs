@@ -85,6 +85,9 @@ impl Default for Check {
 impl AppConfig {
     /// From the document; the error says in plain words which field cannot be used.
     pub fn parse(document: &Json) -> Result<AppConfig, String> {
+        if !document.is_object() && !document.is_null() {
+            return Err("it is not a JSON object".to_owned());
+        }
         let config: AppConfig = match document {
             Json::Null => AppConfig::default(),
             other => AppConfig::deserialize(other).map_err(|e| e.to_string())?,
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn wrong_fields_are_named() {
         let table = [
-            (json!([]), "invalid length"),
+            (json!([]), "not a JSON object"),
             (json!({"env": {"A": 1}}), "invalid type"),
             (json!({"env": {"A=B": "x"}}), "env"),
             (json!({"scale": {"web": 1000}}), "scale"),
