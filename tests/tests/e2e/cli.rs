@@ -1,0 +1,1 @@
+//! Every command, for people and for scripts.

@@ -1,0 +1,1 @@
+//! Kill -9 of parts and of everything, at any moment.

@@ -1,0 +1,1 @@
+//! Failed builds, failed starts, rollback, scale, keep.

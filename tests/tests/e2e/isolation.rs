@@ -1,0 +1,1 @@
+//! What an app can reach and what it may use.

@@ -1,0 +1,1 @@
+//! Images fetched and run by skopeo and podman.

@@ -1,0 +1,1 @@
+//! The web UI of a real Keg in headless Chromium.
