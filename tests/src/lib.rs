@@ -1,7 +1,7 @@
 //! End to end: the real binaries as a person uses them, on a Keg of each test's own.
 
 pub mod http;
-mod process;
+pub mod process;
 pub mod repo;
 // The builder's tests make the same roots.
 #[path = "../../builder/tests/deploy/rootfs.rs"]

@@ -331,10 +331,16 @@ impl Drop for World {
     }
 }
 
-/// The `keg` of this source, built once.
+/// The `keg` of this source, built once; or the one that `KEG_TEST_BINARY` names.
+///
+/// # Panics
+/// When it does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("KEG_TEST_BINARY") {
+            return given.into();
+        }
         let exe = std::env::current_exe().expect("this program");
         let target = exe.ancestors().nth(2).expect("target/PROFILE/deps").to_owned();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
