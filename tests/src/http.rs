@@ -58,6 +58,45 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Sends bytes as they are and reads until the other side closes, or falls silent for so long.
+///
+/// # Errors
+/// Those of the connection, but for the silence and a reset.
+pub fn exchange(address: SocketAddr, bytes: &[u8], patience: Duration) -> io::Result<String> {
+    let mut stream = connect(address)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(bytes)?;
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => break,
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Reads one answer with a `Content-Length` from a connection that stays open.
+///
+/// # Errors
+/// Those of the connection.
+pub fn read_one(stream: &mut TcpStream) -> io::Result<Answer> {
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    while !bytes.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body)?;
+    bytes.extend(body);
+    Ok(parse(&bytes))
+}
+
 fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

@@ -21,6 +21,8 @@ use crate::{
 
 /// Of the request's KID in its key (`docs/namespace.md`, "packages").
 const KEY_DIGITS: usize = 16;
+/// Of the Keg's directory in the names of its containers.
+const HOME_DIGITS: usize = 6;
 /// What an app that needs this machine's Python, and no packages, says of it.
 const PYTHON_PACKAGES: [&str; 3] = ["ca-certificates", "python-is-python3", "python3"];
 
@@ -147,10 +149,8 @@ impl World {
         let mut found = vec![self.pid()];
         let parents: Vec<(i32, i32)> = all_processes();
         // Shims outlive the mayor that started them: a Keg's own processes name its directory.
-        let home = self.home().into_os_string().into_encoded_bytes();
         for (pid, _) in &parents {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            if contains(&environment, &home) && !found.contains(pid) && *pid != own_pid() {
+            if self.is_named_by(*pid) && !found.contains(pid) && *pid != own_pid() {
                 found.push(*pid);
             }
         }
@@ -277,14 +277,32 @@ impl World {
         let home = self.home().to_string_lossy().into_owned();
         let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&home)).collect();
         assert!(left.is_empty(), "still mounted: {left:?}");
-        let home = home.into_bytes();
-        let names_it = |pid: &i32| {
-            let file = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            contains(&file("environ"), &home) || contains(&file("cmdline"), &home)
-        };
         let left: Vec<i32> = all_processes().into_iter().map(|(pid, _)| pid).collect();
-        let left: Vec<i32> = left.into_iter().filter(|p| *p != own_pid() && names_it(p)).collect();
+        let names_it = |pid: &i32| *pid != own_pid() && self.is_named_by(*pid);
+        let left: Vec<i32> = left.into_iter().filter(names_it).collect();
         assert!(left.is_empty(), "still running: {left:?}");
+        assert_eq!(self.groups(), Vec::<String>::new(), "control groups are left");
+    }
+
+    /// The control groups of this Keg's containers that exist.
+    pub fn groups(&self) -> Vec<String> {
+        let home = Kid::of_blob(self.home().into_os_string().as_encoded_bytes()).to_hex();
+        let prefix = format!("k{}-", &home[..HOME_DIGITS]);
+        let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let roots = roots.map(|root| root.path()).chain(["/sys/fs/cgroup".into()]);
+        let groups = roots.filter_map(|root| std::fs::read_dir(root.join("keg")).ok()).flatten();
+        let names = groups.flatten().filter_map(|group| group.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether a process has this Keg's directory in its environment or arguments.
+    fn is_named_by(&self, pid: i32) -> bool {
+        let home = self.home().into_os_string().into_encoded_bytes();
+        let file = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        contains(&file("environ"), &home) || contains(&file("cmdline"), &home)
     }
 
     /// Puts this machine's Python into the Keg as what the importer would answer.

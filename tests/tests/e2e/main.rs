@@ -2,12 +2,13 @@
 //! podman, Chromium. Needs root. Tests named `registry_…` fetch packages, and run only with
 //! `KEG_TEST_NETWORK=1`; all others use this machine's own Python in place of Debian's.
 
-mod path;
 mod bad_input;
 mod cli;
 mod crashes;
 mod deploys;
 mod isolation;
 mod oci;
+mod path;
+mod registries;
 mod router;
 mod screens;
