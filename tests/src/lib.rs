@@ -1,6 +1,8 @@
 //! End to end: the real binaries as a person uses them, on a Keg of each test's own.
 
 pub mod http;
+pub mod look;
+pub mod netns;
 pub mod process;
 pub mod repo;
 // The builder's tests make the same roots.

@@ -21,8 +21,6 @@ use crate::{
 
 /// Of the request's KID in its key (`docs/namespace.md`, "packages").
 const KEY_DIGITS: usize = 16;
-/// Of the Keg's directory in the names of its containers.
-const HOME_DIGITS: usize = 6;
 /// What an app that needs this machine's Python, and no packages, says of it.
 const PYTHON_PACKAGES: [&str; 3] = ["ca-certificates", "python-is-python3", "python3"];
 
@@ -144,40 +142,23 @@ impl World {
         self.up.as_ref().expect("it is up").pid()
     }
 
-    /// All processes of this Keg: `keg up`, services, work, shims, apps.
-    pub fn pids(&self) -> Vec<i32> {
-        let mut found = vec![self.pid()];
-        let parents: Vec<(i32, i32)> = all_processes();
-        // Shims outlive the mayor that started them: a Keg's own processes name its directory.
-        for (pid, _) in &parents {
-            if self.is_named_by(*pid) && !found.contains(pid) && *pid != own_pid() {
-                found.push(*pid);
-            }
-        }
-        loop {
-            let before = found.len();
-            for (pid, parent) in &parents {
-                if found.contains(parent) && !found.contains(pid) {
-                    found.push(*pid);
-                }
-            }
-            if found.len() == before {
-                return found;
-            }
+    /// Kills `keg up` and everything it started, at once, as a power cut would.
+    pub fn kill_everything(&mut self) {
+        if let Some(up) = self.up.take() {
+            up.signal(libc::SIGKILL);
+            self.kill_all();
+            up.wait();
         }
     }
 
-    /// Kills `keg up` and everything it started, at once, as a power cut would.
-    pub fn kill_everything(&mut self) {
-        let pids = self.pids();
-        // SAFETY: plain system calls, on processes that carry this Keg's directory.
-        pids.iter().for_each(|pid| unsafe {
-            libc::kill(*pid, libc::SIGKILL);
-        });
-        if let Some(up) = self.up.take() {
-            up.wait();
-        }
-        until("all processes to be gone", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+    /// Kills `keg up` alone.
+    ///
+    /// # Panics
+    /// When it is not up.
+    pub fn kill_up(&mut self) {
+        let up = self.up.take().expect("it is up");
+        up.signal(libc::SIGKILL);
+        up.wait();
     }
 
     /// Stops it with SIGTERM, as Ctrl-C and a service manager do.
@@ -267,44 +248,6 @@ impl World {
         assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
     }
 
-    /// Nothing of this Keg is mounted or runs.
-    ///
-    /// # Panics
-    /// When something is.
-    #[track_caller]
-    pub fn assert_gone(&self) {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("readable");
-        let home = self.home().to_string_lossy().into_owned();
-        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&home)).collect();
-        assert!(left.is_empty(), "still mounted: {left:?}");
-        let left: Vec<i32> = all_processes().into_iter().map(|(pid, _)| pid).collect();
-        let names_it = |pid: &i32| *pid != own_pid() && self.is_named_by(*pid);
-        let left: Vec<i32> = left.into_iter().filter(names_it).collect();
-        assert!(left.is_empty(), "still running: {left:?}");
-        assert_eq!(self.groups(), Vec::<String>::new(), "control groups are left");
-    }
-
-    /// The control groups of this Keg's containers that exist.
-    pub fn groups(&self) -> Vec<String> {
-        let home = Kid::of_blob(self.home().into_os_string().as_encoded_bytes()).to_hex();
-        let prefix = format!("k{}-", &home[..HOME_DIGITS]);
-        let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let roots = roots.map(|root| root.path()).chain(["/sys/fs/cgroup".into()]);
-        let groups = roots.filter_map(|root| std::fs::read_dir(root.join("keg")).ok()).flatten();
-        let names = groups.flatten().filter_map(|group| group.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// Whether a process has this Keg's directory in its environment or arguments.
-    fn is_named_by(&self, pid: i32) -> bool {
-        let home = self.home().into_os_string().into_encoded_bytes();
-        let file = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        contains(&file("environ"), &home) || contains(&file("cmdline"), &home)
-    }
-
     /// Puts this machine's Python into the Keg as what the importer would answer.
     fn lend_python(&self) {
         let keg = Keg::create(&self.home()).expect("a Keg");
@@ -345,6 +288,7 @@ impl Drop for World {
                 assert_eq!(done.code, 0, "keg up: {}", done.err);
             }
         }
+        self.sweep();
         let _ = keg::mount::unmount_all_below(self.dir.path());
     }
 }
@@ -370,31 +314,4 @@ pub fn binary() -> &'static Path {
         assert!(status.success(), "the binary builds");
         target.join("keg")
     })
-}
-
-/// Each process of the machine, and its parent.
-fn all_processes() -> Vec<(i32, i32)> {
-    let entries = std::fs::read_dir("/proc").expect("readable").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: i32| Some((pid, stat(pid)?.1))).collect()
-}
-
-/// State and parent.
-fn stat(pid: i32) -> Option<(char, i32)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-/// Whether a process is there and is no zombie.
-pub fn runs(pid: i32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z')
-}
-
-fn own_pid() -> i32 {
-    std::process::id() as i32
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
