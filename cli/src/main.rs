@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod error;
 mod find;
+mod front;
 mod output;
 mod service;
 mod up;

@@ -14,6 +14,7 @@ use crate::{
     args::Service,
     error::CommandError,
     find::{self, Running},
+    front::{self, Limits},
 };
 
 /// Runs a service until SIGTERM.
@@ -22,7 +23,7 @@ pub fn run(args: Service) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match args.name.as_str() {
-            "front" => front(keg, running, listener(args.fd)?).await,
+            "front" => serve_front(keg, running, listener(args.fd)?).await,
             "router" => router(keg, listener(args.fd)?).await,
             _ => mayor(keg, running, args.keep).await,
         }
@@ -47,7 +48,11 @@ async fn terminated() {
 }
 
 /// Git, registry, REST and web on one port.
-async fn front(keg: Arc<Keg>, running: Running, listener: TcpListener) -> Result<(), CommandError> {
+async fn serve_front(
+    keg: Arc<Keg>,
+    running: Running,
+    listener: TcpListener,
+) -> Result<(), CommandError> {
     let about = running.clone();
     let router = Router::new()
         .route("/-/keg.json", get(move || async move { Json(about) }))
@@ -55,12 +60,8 @@ async fn front(keg: Arc<Keg>, running: Running, listener: TcpListener) -> Result
         .merge(registry::router(keg.clone()))
         .fallback_service(web::router(keg.clone()));
     let router = web::guard(router);
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let _row = keg::process::register(&keg, "service/front", &running.url)?;
-    tokio::select! {
-        result = axum::serve(listener, router) => Ok(result?),
-        () = terminated() => Ok(()),
-    }
+    Ok(front::serve(listener, router, Limits::USUAL, terminated()).await?)
 }
 
 async fn router(keg: Arc<Keg>, listener: TcpListener) -> Result<(), CommandError> {

@@ -9,6 +9,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::{
     io::AsyncReadExt,
     process::{Child, ChildStdout, Command},
@@ -69,6 +70,11 @@ fn start(context: &Context, job: &Job) -> io::Result<Child> {
         Some(protocol) => command.env("GIT_PROTOCOL", protocol),
         None => command.env_remove("GIT_PROTOCOL"),
     };
+    // What is stored needs nobody to watch it; a push that outlived the Keg would wait for ever.
+    // SAFETY: a plain system call between fork and exec.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
 }
 
