@@ -6,6 +6,8 @@
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json};
 
+use crate::pages::parts;
+
 /// Reads a document; one of another shape gives an empty one, whose raw form the page links.
 pub fn read<T: DeserializeOwned + Default>(json: Json) -> T {
     serde_json::from_value(json).unwrap_or_default()
@@ -113,6 +115,17 @@ pub struct Build {
     pub seconds: Map<String, Json>,
     /// The sealed log.
     pub log: Option<String>,
+}
+
+impl Build {
+    /// How many seconds it took, or takes up to now.
+    pub fn took(&self) -> Option<f64> {
+        let finished = self.finished.as_deref();
+        if finished.is_none() && self.state != "running" {
+            return None;
+        }
+        parts::span(self.started.as_deref(), finished)
+    }
 }
 
 /// `/machines/<m>/apps/<app>.json`.

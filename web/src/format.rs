@@ -1,5 +1,21 @@
 //! Numbers and times for people.
 
+/// A text that begins with a capital, where its first word is a plain one.
+pub fn capital(text: &str) -> String {
+    let word = text.split([' ', ',', ':']).next().unwrap_or("");
+    let plain = word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if plain => first.to_ascii_uppercase().to_string() + chars.as_str(),
+        _ => text.to_owned(),
+    }
+}
+
+/// An error's text as a sentence.
+pub fn sentence(error: impl std::fmt::Display) -> String {
+    format!("{}.", capital(&error.to_string()))
+}
+
 /// Bytes with a binary unit: `1.4 MiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -109,6 +125,21 @@ mod tests {
             (f64::NAN, "–"),
         ] {
             assert_eq!(seconds(value), want);
+        }
+    }
+
+    #[test]
+    fn capitals() {
+        for (text, want) in [
+            ("correct that line", "Correct that line"),
+            ("a KID starts with K-", "A KID starts with K-"),
+            ("app.py: line 3", "app.py: line 3"),
+            ("Procfile line 1", "Procfile line 1"),
+            ("\"x\" is no name", "\"x\" is no name"),
+            ("äpfel", "äpfel"),
+            ("", ""),
+        ] {
+            assert_eq!(capital(text), want);
         }
     }
 

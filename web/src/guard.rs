@@ -7,16 +7,20 @@
 use std::net::IpAddr;
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::Request,
-    http::{HeaderMap, Method, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
     middleware::{self, Next},
     response::IntoResponse,
 };
 
+use crate::{ask::Ask, error::Fault};
+
 /// Most bytes of all headers together.
 const MAX_HEADERS: usize = 32 * 1024;
+/// Most headers.
+const MAX_COUNT: usize = 128;
 /// Longest URL.
 const MAX_URL: usize = 8 * 1024;
 /// Largest body of a request, except for the paths in [`LARGE`].
@@ -33,17 +37,25 @@ pub fn guard(router: Router) -> Router {
 type Refusal = (StatusCode, &'static str);
 
 async fn check(request: Request, next: Next) -> Response<Body> {
-    match judge(&request) {
-        Ok(()) => next.run(request).await,
-        Err((status, message)) => (status, format!("{message}\n")).into_response(),
-    }
+    let Err((status, message)) = judge(&request) else { return next.run(request).await };
+    let fault = Fault::new(status, message);
+    let mut response = if Ask::read(request.uri(), request.headers()).wants_json() {
+        Json(fault.json()).into_response()
+    } else {
+        // No page: it would invite to follow links under a name that is not ours.
+        format!("{message}\n").into_response()
+    };
+    *response.status_mut() = status;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 fn judge(request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     let size: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-    if size > MAX_HEADERS {
-        let message = "The headers are larger than 32 KiB.";
+    if size > MAX_HEADERS || headers.len() > MAX_COUNT {
+        let message = "The headers are larger than 32 KiB, or more than 128.";
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
     let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
@@ -60,8 +72,8 @@ fn judge(request: &Request) -> Result<(), Refusal> {
 fn host(request: &Request) -> Result<&str, Refusal> {
     let foreign = (
         StatusCode::MISDIRECTED_REQUEST,
-        "This Keg answers only to localhost and its loopback addresses. Was the name of another \
-         site pointed here?",
+        "This Keg answers only to localhost and its loopback addresses, not to the name in this \
+         request's Host. Use http://localhost with the port of this Keg.",
     );
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {

@@ -10,6 +10,23 @@ use crate::{error::Fault, location::Location, view::View};
 
 /// Most versions looked through for one answer; the next page goes on from there.
 const MAX_VERSIONS: u64 = 20_000;
+
+/// How far back to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Most changes.
+    pub changes: usize,
+    /// Most versions looked through for them.
+    pub versions: u64,
+}
+
+impl Reach {
+    /// As far as one answer goes, for this many changes.
+    pub const fn far(changes: usize) -> Self {
+        Self { changes, versions: MAX_VERSIONS }
+    }
+}
+
 /// Versions looked at before other requests get their turn.
 const PACE: u64 = 16;
 
@@ -33,7 +50,7 @@ pub struct Changes {
     pub next: Option<u64>,
 }
 
-/// The versions in which a path changed, at most `limit`, from version `from` (or the newest) back.
+/// The versions in which a path changed, within `reach`, from version `from` (or the newest) back.
 ///
 /// # Errors
 /// A failure inside.
@@ -41,7 +58,7 @@ pub async fn of_path(
     view: &View,
     path: &Location,
     from: Option<u64>,
-    limit: usize,
+    reach: Reach,
 ) -> Result<Changes, Fault> {
     let keg = view.keg();
     let failed = |error| Fault::inside("Reading the history", &error);
@@ -54,7 +71,7 @@ pub async fn of_path(
     let mut changes = Vec::new();
     let mut version = keg.version(start).map_err(failed)?;
     let mut new = trail(keg, path, version.tree, None)?;
-    let oldest = start.saturating_sub(MAX_VERSIONS);
+    let oldest = start.saturating_sub(reach.versions);
     for seq in (oldest..start).rev() {
         if seq % PACE == 0 {
             tokio::task::yield_now().await;
@@ -64,7 +81,7 @@ pub async fn of_path(
         if old.entry != new.entry {
             let (seq, version) = (seq + 1, version.commit);
             changes.push(Change { seq, version, old: old.entry.clone(), new: new.entry });
-            if changes.len() >= limit {
+            if changes.len() >= reach.changes {
                 return Ok(Changes { changes, next: (seq > 1).then_some(seq - 1) });
             }
         }

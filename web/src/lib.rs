@@ -3,18 +3,20 @@
 //!
 //! [`view`] reads one version of the namespace; [`pages`] makes HTML of it, [`data`] JSON, [`raw`]
 //! bytes; [`live`] follows changes and logs; [`put`] is the one way to write; [`search`] resolves
-//! KIDs, process numbers and names; [`guard`] keeps other sites out. The web reads every subtree
+//! KIDs, process numbers and names; [`guard`] keeps other sites out, [`listen`] slow clients. The web reads every subtree
 //! and writes only `/apps`.
 
 mod ask;
 mod assets;
 mod data;
+mod deploys;
 mod docs;
 mod error;
 mod format;
 mod guard;
 mod highlight;
 mod history;
+mod listen;
 mod live;
 mod location;
 mod overview;
@@ -27,4 +29,5 @@ mod stream_text;
 mod view;
 
 pub use guard::guard;
+pub use listen::serve;
 pub use serve::router;

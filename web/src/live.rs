@@ -15,7 +15,7 @@ use keg::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{data, error::Fault, stream_text};
+use crate::{data, error::Fault, format::sentence, stream_text};
 
 /// Most event streams at once, over all clients.
 const MAX_FOLLOWERS: usize = 256;
@@ -107,7 +107,7 @@ pub fn resume(headers: &HeaderMap, asked: Option<&str>) -> Result<Option<u64>, F
 /// What a stream's error is to the one who asked.
 pub fn stream_fault(error: &StreamError) -> Fault {
     match error {
-        StreamError::Id(_) | StreamError::Missing(_) => Fault::not_found(format!("{error}.")),
+        StreamError::Id(_) | StreamError::Missing(_) => Fault::not_found(sentence(error)),
         other => Fault::inside("Reading the stream", other),
     }
 }

@@ -7,11 +7,12 @@ use keg::{
     object::{Commit, Value},
     path::AppName,
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     docs::{AppState, Deploy, Process},
     error::Fault,
+    location::Location,
     pages::parts::{Tone, work_tone},
     view::View,
 };
@@ -29,6 +30,8 @@ pub struct App {
     pub name: String,
     /// The newest source.
     pub source: Option<(Kid, Commit)>,
+    /// The source of what serves; another one when the newest push was not deployed.
+    pub serving: Option<(Kid, Commit)>,
     /// The newest deploy.
     pub deploy: Option<Deploy>,
     /// The current release.
@@ -73,15 +76,58 @@ impl App {
                 states.push((machine.clone(), state));
             }
         }
+        let live = states.iter().find_map(|(_, state): &(_, AppState)| state.live.as_deref());
+        let serving = match view.commit_named(live).await {
+            Some((_, release)) => {
+                let source = release.extra.get("source").and_then(Json::as_str);
+                view.commit_named(source).await
+            }
+            None => None,
+        };
         let configured = view.get(&format!("/apps/{name}")).await?.is_some();
         let known = source.is_some() || release.is_some() || deploy.is_some() || configured;
-        let app = Self { name: name.to_owned(), source, deploy, release, states };
+        let name = name.to_owned();
+        let app = Self { name, source, serving, deploy, release, states };
         Ok(known.then_some(app))
     }
 
     /// Where it answers.
     pub fn url(&self) -> Option<&str> {
         self.states.iter().find_map(|(_, state)| state.live.as_ref().and(state.url.as_deref()))
+    }
+
+    /// The source to name beside its address: what serves, or else the newest.
+    pub fn shown(&self) -> Option<&(Kid, Commit)> {
+        self.serving.as_ref().or(self.source.as_ref())
+    }
+
+    /// The newest source, where another one serves.
+    pub fn newer(&self) -> Option<&(Kid, Commit)> {
+        let serving = self.serving.as_ref()?;
+        self.source.as_ref().filter(|(kid, _)| *kid != serving.0)
+    }
+
+    /// What is known of it as data.
+    pub fn json(&self) -> Json {
+        let kid = |part: &Option<(Kid, Commit)>| part.as_ref().map(|(kid, _)| *kid);
+        let states: Vec<&str> = self.status().into_iter().map(|(_, word)| word).collect();
+        let live = self.states.iter().find_map(|(_, state)| state.live.as_deref());
+        let failed = |state: &&(String, AppState)| state.1.error.is_some();
+        let of_deploy = self.deploy.as_ref().and_then(|deploy| deploy.error.as_ref());
+        let of_state = self.states.iter().find(failed).and_then(|(_, state)| state.error.as_ref());
+        json!({
+            "app": self.name,
+            "state": states,
+            "url": self.url(),
+            "live": live,
+            "release": self.release,
+            "source": kid(&self.source),
+            "serving": kid(&self.serving),
+            "build": self.deploy.as_ref().and_then(|deploy| deploy.build.as_deref()),
+            "error": of_deploy.or(of_state).map(|error| json!({
+                "step": error.step, "message": error.message, "hint": error.hint,
+            })),
+        })
     }
 
     /// Whether some machine serves it.
@@ -143,6 +189,25 @@ pub async fn apps(view: &View) -> Result<Vec<App>, Fault> {
         apps.extend(App::read(view, &name, &machines).await?);
     }
     Ok(apps)
+}
+
+/// `/apps` and `/apps/<app>` as data: as on their pages, what is known of the apps from everywhere.
+/// `None` for other places.
+///
+/// # Errors
+/// A failure inside.
+pub async fn data(view: &View, location: &Location) -> Result<Option<Json>, Fault> {
+    match location.texts().as_deref() {
+        Some(["apps"]) => {
+            let rows = apps(view).await?.iter().map(App::json).collect();
+            Ok(Some(Json::Array(rows)))
+        }
+        Some(["apps", name]) => {
+            let app = App::read(view, name, &machine_names(view).await?).await?;
+            Ok(app.map(|app| app.json()))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The machines' names, at most [`MAX_MACHINES`].

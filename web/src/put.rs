@@ -1,5 +1,7 @@
 //! `PUT` of a document: compare-and-swap on one name.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
@@ -8,10 +10,12 @@ use bytes::Bytes;
 use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, Version, object::Entry, path::AppName};
 use serde_json::{Map, Value as Json, json};
 
-use crate::{ask::form_decode, error::Fault, location::Location};
+use crate::{ask::form_decode, error::Fault, format::sentence, location::Location};
 
 /// Largest document.
 pub const MAX_BODY: usize = 1 << 20;
+/// How long a document may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Who changes made here are by, until people are known.
 const AUTHOR: &str = "service/web";
 /// Largest number of processes of a type.
@@ -74,7 +78,7 @@ pub async fn post(
     };
     let expected = match field("expected").as_deref() {
         Some("") => Expected::Absent,
-        Some(kid) => Expected::Kid(kid.parse().map_err(|error| invalid(format!("{error}.")))?),
+        Some(kid) => Expected::Kid(kid.parse().map_err(|error| invalid(sentence(error)))?),
         None => return Err(Fault::bad_request("The form lacks its field expected.")),
     };
     set(keg, &path, expected, field("document").unwrap_or_default().as_bytes())?;
@@ -100,7 +104,7 @@ fn set(keg: &Keg, path: &NamePath, expected: Expected, bytes: &[u8]) -> Result<V
             Err(conflict(path, &expected, found.as_deref()))
         }
         Err(error @ CommitError::NotADirectory { .. }) => {
-            Err(Fault::new(StatusCode::CONFLICT, format!("{error}.")))
+            Err(Fault::new(StatusCode::CONFLICT, sentence(error)))
         }
         Err(error) => Err(Fault::inside("Setting the document", &error)),
     }
@@ -116,7 +120,7 @@ fn writable(location: &Location) -> Result<NamePath, Fault> {
     match texts.as_slice() {
         ["apps", app, .., last] if last.ends_with(".json") => {
             if let Err(error) = app.parse::<AppName>() {
-                return Err(Fault::new(StatusCode::FORBIDDEN, format!("{error}.")));
+                return Err(Fault::new(StatusCode::FORBIDDEN, sentence(error)));
             }
         }
         _ => {
@@ -145,7 +149,13 @@ fn precondition(headers: &HeaderMap) -> Result<Expected, Fault> {
 }
 
 async fn bytes(body: Body) -> Result<Bytes, Fault> {
-    to_bytes(body, MAX_BODY).await.map_err(|_| {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let read = read.map_err(|_| {
+        let message = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
+        Fault::new(StatusCode::REQUEST_TIMEOUT, message)
+            .hint("Content-Length must be the number of bytes that are sent.")
+    })?;
+    read.map_err(|_| {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         Fault::new(status, "The body broke off or is larger than 1 MiB, the most for a document.")
     })

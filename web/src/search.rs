@@ -11,7 +11,8 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     error::Fault,
-    location::url_of,
+    format::sentence,
+    location::{Location, url_of},
     overview,
     pages::{Page, parts},
     view::View,
@@ -43,9 +44,11 @@ pub async fn find(view: &View, query: &str) -> Result<Vec<Hit>, Fault> {
     if query.is_empty() || query.len() > MAX_QUERY {
         return Ok(Vec::new());
     }
-    if let Some(path) = query.strip_prefix('/') {
-        let url = format!("/{path}");
-        return Ok(vec![Hit { kind: "path", name: url.clone(), note: String::new(), url }]);
+    if query.starts_with('/') {
+        // Made anew from its names: a browser takes `//host` for another site.
+        let place = Location::parse(query).map_err(|error| Fault::bad_request(sentence(error)))?;
+        let (name, url) = (place.display(), place.url());
+        return Ok(vec![Hit { kind: "path", name, note: String::new(), url }]);
     }
     let mut hits = processes(view, query).await?;
     if let Ok(prefix) = query.parse::<KidPrefix>() {

@@ -20,8 +20,10 @@ use crate::{
     ask::{Ask, Form},
     assets, data,
     error::Fault,
+    format::sentence,
     live::{self, Followers},
     location::Location,
+    overview,
     pages::{self, Page},
     put, raw, search, stream_text,
     view::{Found, View},
@@ -81,7 +83,7 @@ async fn answer_path(State(web): State<Arc<Web>>, request: Request) -> Response<
     let known = location.as_ref().ok().cloned();
     let result = match location {
         Ok(location) => web.path(location, request, &ask).await,
-        Err(error) => Err(Fault::bad_request(format!("{error}."))),
+        Err(error) => Err(Fault::bad_request(sentence(error))),
     };
     match result {
         Ok(response) => response,
@@ -135,7 +137,8 @@ impl Web {
             Form::Json | Form::Raw | Form::Watch => match view.find(&location).await {
                 Ok(found) => self.value(&view, &found, ask).await,
                 Err(_) if pages::is_empty(&view, &location).await? => {
-                    Ok(json_response(&serde_json::json!([]), None))
+                    let json = overview::data(&view, &location).await?;
+                    Ok(json_response(&json.unwrap_or_else(|| serde_json::json!([])), None))
                 }
                 Err(fault) => Err(fault),
             },
@@ -149,6 +152,11 @@ impl Web {
                 return Err(Fault::bad_request("Only files have bytes.").hint("Use ?json here."));
             };
             return raw::serve(&self.keg, kid, &found.location.title(), ask);
+        }
+        if found.within.is_none()
+            && let Some(json) = overview::data(view, &found.location).await?
+        {
+            return Ok(json_response(&json, None));
         }
         let data = data::of(view, found, ask.after.as_deref()).await?;
         let next = data.next.map(|next| format!("{next}&json"));
@@ -214,7 +222,7 @@ async fn answer_kid(State(web): State<Arc<Web>>, request: Request) -> Response<B
     let result = async {
         reading(&head)?;
         let location = Location::parse(head.uri.path())
-            .map_err(|error| Fault::bad_request(format!("{error}.")))?;
+            .map_err(|error| Fault::bad_request(sentence(error)))?;
         let view = View::current(Arc::clone(&web.keg))?;
         let found = value_at(&view, &location).await?;
         if ask.form != Form::Html {
@@ -234,7 +242,7 @@ async fn answer_kid(State(web): State<Arc<Web>>, request: Request) -> Response<B
 async fn value_at(view: &View, location: &Location) -> Result<Found, Fault> {
     let names = location.names();
     let text = names.get(2).map(|name| name.to_string_lossy()).unwrap_or_default();
-    let prefix = text.parse().map_err(|error| Fault::not_found(format!("{error}.")))?;
+    let prefix = text.parse().map_err(|error| Fault::not_found(sentence(error)))?;
     let kid: Kid = view.keg().resolve(&prefix).map_err(|e| crate::view::resolve_fault(&e))?;
     let failed = |error| crate::view::store_fault(&kid, &error);
     let mut entry = match view.kind(&kid)? {

@@ -17,7 +17,7 @@ use keg::{
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use crate::{docs, error::Fault, location::Location};
+use crate::{docs, error::Fault, format::sentence, location::Location};
 
 /// Objects read before other requests get their turn: about a millisecond.
 const PACE: u32 = 16;
@@ -257,6 +257,11 @@ impl View {
         Ok(Found { location, entry, within, version: self.version.clone() })
     }
 
+    /// Whether this view is in the version that a location names.
+    pub fn is_of(&self, location: &Location) -> bool {
+        location.at().is_none() || self.version.is_some()
+    }
+
     /// What kind of object a KID is.
     pub fn kind(&self, kid: &Kid) -> Result<Option<Kind>, Fault> {
         self.keg.objects().kind(kid).map_err(|e| store_fault(kid, &e))
@@ -295,10 +300,10 @@ pub fn store_fault(kid: &Kid, error: &StoreError) -> Fault {
 /// What an unresolved KID is to the one who asked.
 pub fn resolve_fault(error: &NamesError) -> Fault {
     match error {
-        NamesError::Unknown { .. } => Fault::not_found(format!("{error}.")),
+        NamesError::Unknown { .. } => Fault::not_found(sentence(error)),
         NamesError::Ambiguous { candidates, .. } => {
             let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
-            Fault::not_found(format!("{error}.")).with("candidates", candidates)
+            Fault::not_found(sentence(error)).with("candidates", candidates)
         }
         other => Fault::inside("Looking up the KID", other),
     }

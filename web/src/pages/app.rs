@@ -1,6 +1,6 @@
 //! An app: is it up, where, what was deployed, how to push.
 
-use keg::{Kid, object::Value};
+use keg::{Kid, object::Commit};
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     ask::Ask,
+    deploys,
     docs::{Deploy, Process},
     error::Fault,
-    history,
     location::{Location, url_of},
     overview::{self, App},
     view::{Found, View},
@@ -23,8 +23,6 @@ use crate::{
 
 /// Releases and deploys listed.
 const LISTED: usize = 12;
-/// Changes of a deploy's document looked at: each deploy makes two or three.
-const CHANGES: usize = 40;
 
 /// Fields of a configuration, see `docs/namespace.md`.
 const FIELDS: &[&str] = &["suite", "env", "scale", "limits", "check", "egress", "socket", "grace"];
@@ -50,8 +48,8 @@ pub async fn page(
         }
         None => None,
     };
-    let releases = releases(view, name).await?;
-    let deploys = deploys(view, name).await?;
+    let releases = releases(view, &app).await;
+    let deploys = deploys::recent(view, Some(name), LISTED).await?;
     let building = match app.deploy.as_ref().filter(|deploy| deploy.state == "building") {
         Some(Deploy { stream: Some(stream), .. }) => Log::of_stream(view, stream).await,
         _ => None,
@@ -87,7 +85,7 @@ fn head(app: &App) -> Markup {
             h1 { (app.name) " " @for (tone, word) in app.status() { (pill(tone, word)) " " } }
             p.lead {
                 @if let Some(url) = app.url() { b { (parts::outside_link(url)) } }
-                @if let Some((_, commit)) = &app.source {
+                @if let Some((_, commit)) = app.shown() {
                     @if app.url().is_some() { " · " }
                     (parts::subject(&commit.message)) " · " (parts::author(&commit.author)) " · "
                     (parts::time_ms(commit.time_ms))
@@ -102,6 +100,11 @@ fn problems(app: &App) -> Markup {
     html! {
         @if let Some(deploy) = app.deploy.as_ref().filter(|deploy| deploy.state == "failed") {
             @let more = html! {
+                @if let Some((kid, commit)) = &app.source {
+                    @let source = at(&format!("/source/{}", app.name), &kid.to_string());
+                    p { a href=(source) { (parts::subject(&commit.message)) } " by "
+                        (parts::author(&commit.author)) ", " (parts::time_ms(commit.time_ms)) "." }
+                }
                 p { @if let Some(build) = &deploy.build {
                         a href=(url_of(&format!("/builds/{build}"))) { "See the build's log" } ". "
                     }
@@ -186,37 +189,17 @@ fn process_section(processes: &Running) -> Markup {
     }
 }
 
-/// The newest releases: KID, subject, author, time.
-async fn releases(view: &View, name: &str) -> Result<Vec<(Kid, String, i64)>, Fault> {
-    let Ok(path) = Location::parse(&url_of(&format!("/oci-images/{name}"))) else {
-        return Ok(Vec::new());
-    };
-    let mut releases = Vec::new();
-    for change in history::of_path(view, &path, None, LISTED).await?.changes {
-        if let Some(Value::Commit { kid }) = change.new.map(|entry| entry.value) {
-            let commit = view.commit(&kid).await?;
-            releases.push((kid, commit.message, commit.time_ms));
-        }
+/// The newest releases, each the parent of the one before.
+async fn releases(view: &View, app: &App) -> Vec<(Kid, Commit)> {
+    let mut releases: Vec<(Kid, Commit)> = Vec::new();
+    let mut next = app.release;
+    while let Some(kid) = next.filter(|_| releases.len() < LISTED) {
+        // One that an old Keg no longer has ends the list.
+        let Ok(commit) = view.commit(&kid).await else { break };
+        next = commit.parents.first().copied();
+        releases.push((kid, commit));
     }
-    Ok(releases)
-}
-
-/// The newest deploys, each in its last state.
-async fn deploys(view: &View, name: &str) -> Result<Vec<Deploy>, Fault> {
-    let Ok(path) = Location::parse(&url_of(&format!("/deploys/{name}.json"))) else {
-        return Ok(Vec::new());
-    };
-    let mut deploys: Vec<Deploy> = Vec::new();
-    for change in history::of_path(view, &path, None, CHANGES).await?.changes {
-        let Some(entry) = change.new else { continue };
-        let Some(json) = view.entry_json(&entry).await? else { continue };
-        let deploy: Deploy = crate::docs::read(json);
-        let same = |d: &Deploy| d.source == deploy.source && d.started == deploy.started;
-        if !deploys.iter().any(same) && deploys.len() < LISTED {
-            deploys.push(deploy);
-        }
-    }
-    Ok(deploys)
+    releases
 }
 
 async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<Markup, Fault> {
@@ -238,7 +221,7 @@ async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<M
     })
 }
 
-fn release_section(app: &App, releases: &[(Kid, String, i64)]) -> Markup {
+fn release_section(app: &App, releases: &[(Kid, Commit)]) -> Markup {
     if releases.is_empty() {
         return html! {};
     }
@@ -249,15 +232,15 @@ fn release_section(app: &App, releases: &[(Kid, String, i64)]) -> Markup {
         section {
             h2 { a href=(format!("{}?log", url_of(&path))) { "Releases" } }
             ol.timeline {
-                @for (kid, message, time) in releases {
+                @for (kid, commit) in releases {
                     @let text = kid.to_string();
                     li {
                         p.subject {
                             (parts::kid_at(&text, &at(&path, &text))) " "
-                            (parts::subject(message)) " "
+                            (parts::subject(&commit.message)) " "
                             @if live.contains(&text.as_str()) { (pill(work_tone("live"), "live")) }
                         }
-                        p.meta { (parts::time_ms(*time)) }
+                        p.meta { (parts::time_ms(commit.time_ms)) }
                     }
                 }
             }

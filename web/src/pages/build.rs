@@ -6,14 +6,15 @@ use super::{
     Page,
     log::{self, Log},
     package,
-    parts::{self, pill, work_tone},
-    process::Origin,
+    parts::{self, Link, pill, work_tone},
+    process::{Origin, chain},
 };
 use crate::{
     docs::Build,
     error::Fault,
     format,
     location::url_of,
+    overview,
     view::{Found, View},
 };
 
@@ -21,36 +22,58 @@ use crate::{
 pub async fn page(view: &View, found: &Found, key: &str) -> Result<Page, Fault> {
     let build: Build = view.doc_below(&found.entry, "build.json").await?.unwrap_or_default();
     let log = log_of(view, found, key, &build).await?;
-    let origin = Origin {
-        app: &build.app,
-        release: None,
-        image: build.image.as_deref(),
-        build: Some(key),
-        source: build.inputs.source.as_deref(),
-    };
-    let links = origin.links(view, "Build").await?;
-    let took = parts::span(build.started.as_deref(), build.finished.as_deref());
+    let took = build.took();
     let running = build.state == "running";
+    let failed = build.error.as_ref().and_then(|error| Some((error.step.as_deref()?, took?)));
     let content = html! {
         div.head {
             h1 { "Build of " (build.app) " " (pill(work_tone(&build.state), &build.state)) }
             p.lead {
-                @if let Some(pack) = &build.inputs.pack_name { "With the " b { (pack) } " pack, " }
-                "started " (parts::time(build.started.as_deref()))
+                "For " (parts::app(&build.app))
+                @if let Some(pack) = &build.inputs.pack_name { " with the " b { (pack) } " pack" }
+                ", started " (parts::time(build.started.as_deref()))
                 @if let Some(took) = took.filter(|_| !running) { ", took " (format::seconds(took)) }
                 "."
             }
         }
-        (parts::chain(&links))
+        (parts::chain(&links(view, key, &build).await?))
         @if let Some(error) = &build.error {
             (parts::problem("The build failed", error, &html! {}))
         }
-        (parts::seconds_bar(&build.seconds))
+        (parts::seconds_bar(&build.seconds, failed))
         (log::section("log", "Log", log.as_ref()))
         (inputs(&build))
     };
     let page = Page::new(found, format!("Build {key}"), content);
-    Ok(page.watching(view.seq, format!("/builds/{key}/build.json")))
+    Ok(page.watching(view.seq, format!("/builds/{key}/build.json /machines")))
+}
+
+/// From what runs, where that is of this build, to its source.
+async fn links(view: &View, key: &str, build: &Build) -> Result<Vec<Link>, Fault> {
+    for machine in overview::machines(view).await? {
+        for (id, process) in &machine.processes {
+            let of_it = process.build.as_deref() == Some(key) && process.state == "running";
+            if of_it && process.app.as_deref() == Some(&build.app) {
+                let mut links = chain(view, process, Some((&machine.name, id))).await?;
+                links.iter_mut().for_each(|link| link.here = link.step == "Build");
+                return Ok(links);
+            }
+        }
+    }
+    let release = view.get(&format!("/oci-images/{}", build.app)).await?;
+    let release = release.and_then(|entry| entry.kid()).map(|kid| kid.to_string());
+    let release = view.commit_named(release.as_deref()).await.filter(|(_, commit)| {
+        commit.extra.get("build").and_then(serde_json::Value::as_str) == Some(key)
+    });
+    let release = release.map(|(kid, _)| kid.to_string());
+    let origin = Origin {
+        app: &build.app,
+        release: release.as_deref(),
+        image: build.image.as_deref(),
+        build: Some(key),
+        source: build.inputs.source.as_deref(),
+    };
+    origin.links(view, "Build").await
 }
 
 /// `/builds/<key>/log`: the log alone.
@@ -94,14 +117,11 @@ fn inputs(build: &Build) -> Markup {
             },
         ),
         ("Tree", parts::kid_or_dash(inputs.tree.as_deref())),
-        (
-            "Pack",
-            html! {
-                (inputs.pack_name.as_deref().unwrap_or("")) " "
-                (parts::kid_or_dash(inputs.pack.as_deref()))
-            },
-        ),
     ];
+    if let Some(kid) = &inputs.pack {
+        let name = inputs.pack_name.as_deref().unwrap_or("");
+        rows.push(("Pack", html! { (name) " " (parts::kid(kid)) }));
+    }
     if let Some(suite) = &inputs.suite {
         rows.push(("Suite", html! { (suite) }));
     }

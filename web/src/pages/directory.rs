@@ -157,8 +157,9 @@ async fn table(view: &View, location: &Location, tree: &Tree) -> Result<Markup, 
             std::iter::once(first).chain(rest).collect()
         })
         .collect();
+    let labels: Vec<String> = heads.iter().map(|head| parts::label(head)).collect();
     let heads: Vec<&str> =
-        std::iter::once("Name").chain(heads.iter().map(String::as_str)).collect();
+        std::iter::once("Name").chain(labels.iter().map(String::as_str)).collect();
     let total = tree.entries.len();
     Ok(html! {
         (parts::table("Rows", &heads, &cells))

@@ -9,7 +9,7 @@ use crate::{
     ask::Ask,
     data,
     error::Fault,
-    history::{self, Change},
+    history::{self, Change, Reach},
     location::Location,
     view::{Found, View},
 };
@@ -79,7 +79,7 @@ async fn gather(
 ) -> Result<(Vec<(Change, Commit)>, Option<u64>), Fault> {
     let after = ask.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| Fault::bad_request("after must be the number of a version."))?;
-    let found = history::of_path(view, location, after, PAGE).await?;
+    let found = history::of_path(view, location, after, Reach::far(PAGE)).await?;
     Ok((history::commits(view, found.changes).await?, found.next))
 }
 
@@ -98,7 +98,7 @@ fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
         li {
             p.subject {
                 a href=(location.at_kid(&change.version).url()) {
-                    (parts::subject(&commit.message))
+                    (parts::short_text(parts::subject(&commit.message)))
                 }
             }
             p.meta {

@@ -1,14 +1,17 @@
 //! The root of the namespace: apps, recent deploys, processes, machines.
 
+use keg::{Kid, object::Commit};
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::{
     Page, index,
     parts::{self, pill},
+    process::at,
 };
 use crate::{
     ask::Ask,
+    deploys,
     error::Fault,
     format,
     location::url_of,
@@ -23,6 +26,7 @@ const RECENT: usize = 8;
 pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
     let apps = overview::apps(view).await?;
     let machines = overview::machines(view).await?;
+    let deploys = deploys::recent(view, None, RECENT).await?;
     let names = view.list("/").await?;
     let content = html! {
         h1.unseen { "This Keg" }
@@ -31,10 +35,10 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
             h2 #apps { "Apps" }
             @if apps.is_empty() { (first_push(&ask.host)) } @else { (cards(&apps)) }
         }
-        @if apps.iter().any(|app| app.deploy.is_some()) {
+        @if !deploys.is_empty() {
             section aria-labelledby="deploys" {
-                h2 #deploys { a href="/deploys" { "Recent deploys" } }
-                (deploys(&apps))
+                h2 #deploys { a href="/builds" { "Recent builds and deploys" } }
+                (index::deploy_table(view, &deploys).await?)
             }
         }
         @for machine in &machines {
@@ -105,14 +109,13 @@ pub fn cards(apps: &[App]) -> Markup {
                         Some(url) => { p.url { (parts::outside_link(url)) } }
                         None => { p.url.none { "not reachable" } }
                     }
-                    @if let Some((kid, commit)) = &app.source {
+                    @if let Some((kid, commit)) = app.shown() {
                         p.subject { (parts::subject(&commit.message)) }
-                        p.meta {
-                            (parts::author(&commit.author)) " · "
-                            (parts::time_ms(commit.time_ms)) " · "
-                            @let url = url_of(&format!("/source/{}", app.name));
-                            (parts::kid_at(&kid.to_string(), &url))
-                        }
+                        p.meta { (whose(app, kid, commit)) }
+                    }
+                    @if let Some((kid, commit)) = app.newer() {
+                        p.newer { b { "Newest push" } " " (parts::subject(&commit.message)) }
+                        p.meta { (whose(app, kid, commit)) }
                     }
                 }
             }
@@ -120,20 +123,13 @@ pub fn cards(apps: &[App]) -> Markup {
     }
 }
 
-fn deploys(apps: &[App]) -> Markup {
-    let mut recent: Vec<&App> = apps.iter().filter(|app| app.deploy.is_some()).collect();
-    // RFC 3339 in UTC sorts as text.
-    let started = |app: &App| app.deploy.as_ref().and_then(|deploy| deploy.started.clone());
-    recent.sort_by_key(|app| std::cmp::Reverse(started(app)));
-    let rows: Vec<Vec<Markup>> = recent
-        .into_iter()
-        .take(RECENT)
-        .filter_map(|app| {
-            let message = app.source.as_ref().map_or("", |(_, c)| parts::subject(&c.message));
-            Some(index::deploy_row(app.deploy.as_ref()?, message))
-        })
-        .collect();
-    parts::table("Recent deploys", index::DEPLOY_HEADS, &rows)
+/// Author, time and KID of a source.
+fn whose(app: &App, kid: &Kid, commit: &Commit) -> Markup {
+    let text = kid.to_string();
+    html! {
+        (parts::author(&commit.author)) " · " (parts::time_ms(commit.time_ms)) " · "
+        (parts::kid_at(&text, &at(&format!("/source/{}", app.name), &text)))
+    }
 }
 
 /// How to begin.

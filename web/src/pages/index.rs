@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    docs::{Build, Deploy, Lock, Process, command_line},
+    deploys,
+    docs::{Build, Deploy, Process, command_line},
     error::Fault,
     format,
     location::url_of,
@@ -22,11 +23,25 @@ use crate::{
 const MAX_BUILDS: usize = 1000;
 /// Builds shown on one page, newest first.
 const SHOWN_BUILDS: usize = 100;
-/// Locks read for one page.
-const MAX_LOCKS: usize = 200;
+/// Deploys shown on their page.
+const SHOWN_DEPLOYS: usize = 30;
 
 /// The heads of [`deploy_row`].
-pub const DEPLOY_HEADS: &[&str] = &["App", "State", "Source", "Release", "Took", "When"];
+pub const DEPLOY_HEADS: &[&str] = &["App", "State", "Source", "Build", "Release", "Took", "When"];
+
+/// Deploys as a table.
+///
+/// # Errors
+/// A failure inside.
+pub async fn deploy_table(view: &View, deploys: &[Deploy]) -> Result<Markup, Fault> {
+    let mut rows = Vec::new();
+    for deploy in deploys {
+        let source = view.commit_named(deploy.source.as_deref()).await;
+        let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
+        rows.push(deploy_row(deploy, parts::subject(&message)));
+    }
+    Ok(parts::table("Deploys", DEPLOY_HEADS, &rows))
+}
 
 /// A deploy as a row.
 pub fn deploy_row(deploy: &Deploy, message: &str) -> Vec<Markup> {
@@ -34,20 +49,24 @@ pub fn deploy_row(deploy: &Deploy, message: &str) -> Vec<Markup> {
     let source_url = |kid: &str| at(&format!("/source/{}", deploy.app), kid);
     vec![
         html! { b { (parts::app(&deploy.app)) } },
-        html! {
-            @match &deploy.build {
-                Some(build) => a.plain href=(url_of(&format!("/builds/{build}"))) {
-                    (pill(work_tone(&deploy.state), &deploy.state))
-                },
-                None => (pill(work_tone(&deploy.state), &deploy.state)),
-            }
-            @if deploy.cached { " " span.soft { "from cache" } }
-        },
+        pill(work_tone(&deploy.state), &deploy.state),
         html! {
             @if let Some(kid) = &deploy.source { (parts::kid_at(kid, &source_url(kid))) " " }
             span.message { (message) }
         },
-        parts::kid_or_dash(deploy.release.as_deref()),
+        html! {
+            @match &deploy.build {
+                Some(build) => a.kid href=(url_of(&format!("/builds/{build}"))) {
+                    (build.get(..8).unwrap_or(build))
+                },
+                None => span.none { "–" },
+            }
+            @if deploy.cached { " " span.soft { "reused" } }
+        },
+        match &deploy.release {
+            Some(kid) => parts::kid_at(kid, &at(&format!("/oci-images/{}", deploy.app), kid)),
+            None => parts::kid_or_dash(None),
+        },
         html! { (took.map_or_else(|| "–".to_owned(), format::seconds)) },
         parts::time(deploy.started.as_deref()),
     ]
@@ -67,92 +86,83 @@ pub async fn apps(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
 /// `/builds`: newest first.
 pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
     let mut builds: Vec<(String, Build)> = Vec::new();
-    let names = view.list("/builds").await?;
-    let total = names.len();
-    for (name, entry) in names.into_iter().take(MAX_BUILDS) {
-        if let Some(build) = view.doc_below(&entry, "build.json").await? {
-            builds.push((name.to_string_lossy(), build));
+    let mut others = Vec::new();
+    let (mut total, mut read) = (0_u64, 0);
+    for (name, entry) in view.list("/builds").await? {
+        let name = name.to_string_lossy();
+        if !super::is_key(&name) {
+            others.push(name);
+            continue;
+        }
+        total += 1;
+        if read < MAX_BUILDS {
+            read += 1;
+            builds.extend(view.doc_below(&entry, "build.json").await?.map(|build| (name, build)));
         }
     }
     builds.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
-    let rows: Vec<Vec<Markup>> = builds
-        .iter()
-        .take(SHOWN_BUILDS)
-        .map(|(key, build)| {
-            let seconds: f64 = build.seconds.values().filter_map(Json::as_f64).sum();
-            vec![
-                html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
-                pill(work_tone(&build.state), &build.state),
-                parts::app(&build.app),
-                html! { (build.inputs.pack_name.as_deref().unwrap_or("–")) },
-                html! { (format::seconds(seconds)) },
-                parts::time(build.started.as_deref()),
-            ]
-        })
-        .collect();
-    let heads = &["Build", "State", "App", "Pack", "Took", "When"];
+    builds.truncate(SHOWN_BUILDS);
+    let mut rows = Vec::new();
+    for (key, build) in &builds {
+        rows.push(build_row(view, key, build).await);
+    }
+    let heads = &["Build", "State", "App", "Source", "Pack", "Took", "When"];
     let content = html! {
         h1 { "Builds" }
         p.lead { "A build's key comes from its inputs, so the same inputs are never built twice." }
         @if rows.is_empty() { p.empty { "No build yet: push an app." } }
         @else { (parts::table("Builds", heads, &rows)) }
-        @if total > rows.len() {
-            p.soft {
-                (format::count(rows.len() as u64)) " of " (format::count(total as u64))
+        @if total > rows.len() as u64 {
+            p.soft.more {
+                (format::count(rows.len() as u64)) " of " (format::count(total))
                 " are shown; " a href="/builds?json" { "all of them as data" } "."
+            }
+        }
+        @if !others.is_empty() {
+            p.soft.more {
+                "What builds share: "
+                @for (at, name) in others.iter().enumerate() {
+                    @if at > 0 { ", " } a href=(url_of(&format!("/builds/{name}"))) { (name) }
+                }
+                "."
             }
         }
     };
     Ok(Page::new(found, "Builds", content).watching(view.seq, "/builds"))
 }
 
-/// `/deploys`.
-pub async fn deploys(view: &View, found: &Found) -> Result<Page, Fault> {
-    let mut deploys: Vec<(String, Deploy)> = view.rows("/deploys", overview::MAX_APPS).await?;
-    deploys.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
-    let mut rows = Vec::new();
-    for (_, deploy) in &deploys {
-        let source = view.commit_named(deploy.source.as_deref()).await;
-        let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
-        rows.push(deploy_row(deploy, parts::subject(&message)));
-    }
-    let content = html! {
-        h1 { "Deploys" }
-        p.lead { "The newest deploy of each app, from source to release." }
-        @if rows.is_empty() { p.empty { "No deploy yet: push an app." } }
-        @else { (parts::table("Deploys", DEPLOY_HEADS, &rows)) }
-    };
-    Ok(Page::new(found, "Deploys", content).watching(view.seq, "/deploys"))
+async fn build_row(view: &View, key: &str, build: &Build) -> Vec<Markup> {
+    let source = view.commit_named(build.inputs.source.as_deref()).await;
+    vec![
+        html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
+        pill(work_tone(&build.state), &build.state),
+        parts::app(&build.app),
+        match &source {
+            Some((kid, commit)) => {
+                let text = kid.to_string();
+                html! {
+                    (parts::kid_at(&text, &at(&format!("/source/{}", build.app), &text)))
+                    " " span.message { (parts::subject(&commit.message)) }
+                }
+            }
+            None => parts::kid_or_dash(None),
+        },
+        html! { (build.inputs.pack_name.as_deref().unwrap_or("–")) },
+        html! { (build.took().map_or_else(|| "–".to_owned(), format::seconds)) },
+        parts::time(build.started.as_deref()),
+    ]
 }
 
-/// `/packages/locks`.
-pub async fn locks(view: &View, found: &Found) -> Result<Page, Fault> {
-    let locks: Vec<(String, Lock)> = view.rows("/packages/locks", MAX_LOCKS).await?;
-    let rows: Vec<Vec<Markup>> = locks
-        .iter()
-        .map(|(key, lock)| {
-            let number = |part: &Option<crate::docs::LockPart>| {
-                part.as_ref().map_or(0, |part| part.packages.len())
-            };
-            let took = parts::span(lock.started.as_deref(), lock.finished.as_deref());
-            vec![
-                html! { a.kid href=(url_of(&format!("/packages/locks/{key}"))) { (key) } },
-                pill(work_tone(&lock.state), &lock.state),
-                html! { (number(&lock.debian)) },
-                html! { (number(&lock.pypi)) },
-                html! { (took.map_or_else(|| "–".to_owned(), format::seconds)) },
-                parts::time(lock.started.as_deref()),
-            ]
-        })
-        .collect();
-    let heads = &["Lock", "State", "Debian", "PyPI", "Took", "When"];
+/// `/deploys`.
+pub async fn deploys(view: &View, found: &Found) -> Result<Page, Fault> {
+    let deploys = deploys::recent(view, None, SHOWN_DEPLOYS).await?;
     let content = html! {
-        h1 { "Locks" }
-        p.lead { "What each request for packages resolved to, for good." }
-        @if rows.is_empty() { p.empty { "Nothing was imported yet." } }
-        @else { (parts::table("Locks", heads, &rows)) }
+        h1 { "Deploys" }
+        p.lead { "From a push to a release, the newest first." }
+        @if deploys.is_empty() { p.empty { "No deploy yet: push an app." } }
+        @else { (deploy_table(view, &deploys).await?) }
     };
-    Ok(Page::new(found, "Locks", content).watching(view.seq, "/packages/locks"))
+    Ok(Page::new(found, "Deploys", content).watching(view.seq, "/deploys"))
 }
 
 /// `/machines`.

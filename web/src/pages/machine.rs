@@ -57,23 +57,14 @@ fn about(json: &Json) -> Markup {
         .iter()
         .filter(|(name, _)| *name != "name")
         .map(|(name, value)| {
-            let time = value.as_str().filter(|text| format::parse_time(text).is_some());
-            let shown = match (name.as_str(), value.as_u64(), time) {
-                ("memory", Some(bytes), _) => html! { (format::bytes(bytes)) },
-                (_, _, Some(time)) => parts::time(Some(time)),
+            let shown = match (name.as_str(), value.as_u64()) {
+                ("memory", Some(bytes)) => html! { (format::bytes(bytes)) },
                 _ => object::scalar(Some(value)),
             };
-            (label(name), shown)
+            (parts::label(name), shown)
         })
         .collect();
     parts::facts(&rows)
-}
-
-/// `boot_id` as `Boot id`.
-fn label(name: &str) -> String {
-    let mut chars = name.chars();
-    let first = chars.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(chars.map(|c| if c == '_' { ' ' } else { c })).collect()
 }
 
 fn app_table(apps: &[(String, AppState)]) -> Markup {

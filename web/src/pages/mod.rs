@@ -13,6 +13,7 @@ mod machine;
 pub mod missing;
 mod object;
 mod package;
+mod packages;
 pub mod parts;
 mod process;
 mod release;
@@ -40,6 +41,9 @@ const SECTIONS: &[&str] =
 /// # Errors
 /// A failure inside.
 pub async fn is_empty(view: &View, location: &Location) -> Result<bool, Fault> {
+    if !view.is_of(location) {
+        return Ok(false);
+    }
     Ok(match location.texts().as_deref() {
         Some([section]) => SECTIONS.contains(section),
         Some(["apps", name]) => overview::app_names(view).await?.contains(*name),
@@ -55,6 +59,7 @@ pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page,
     let found = match view.find(location).await {
         Ok(found) => found,
         // An app may have no configuration, and so no directory, and still have a page.
+        Err(fault) if !view.is_of(location) => return Err(fault),
         Err(fault) => match location.texts().as_deref() {
             Some(["apps", name]) => return app::page(view, None, location, name, ask).await,
             Some([section]) if SECTIONS.contains(section) => {
@@ -77,7 +82,8 @@ pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page,
         ["machines", name] => machine::page(view, &found, name).await,
         ["machines", name, "processes"] => machine::processes(view, &found, name).await,
         ["machines", name, "processes", id] => process::page(view, &found, name, id).await,
-        ["packages", "locks"] => index::locks(view, &found).await,
+        ["packages"] => packages::page(view, &found).await,
+        ["packages", "locks" | "requests"] => packages::all(view, &found).await,
         ["packages", "locks", key] => package::lock(view, &found, key).await,
         ["packages", "debian", _, "pool", name] | ["packages", "pypi", "wheels", name] => {
             package::page(view, &found, name, ask).await

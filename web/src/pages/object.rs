@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::{Page, parts};
-use crate::{location::url_of, view::Found};
+use crate::{format, location::url_of, view::Found};
 
 /// Most values shown; the rest is in the data.
 const MAX_VALUES: usize = 5000;
@@ -107,12 +107,14 @@ fn quoted(text: &str) -> String {
     Json::String(text.to_owned()).to_string()
 }
 
-/// A field on one line: text plainly, KIDs linked, lists with commas.
+/// A field on one line: text plainly, KIDs linked, times as ages, lists with commas.
 pub fn scalar(json: Option<&Json>) -> Markup {
     match json {
         None | Some(Json::Null) => html! { span.none { "–" } },
         Some(Json::String(text)) if text.parse::<keg::Kid>().is_ok() => parts::kid(text),
-        Some(Json::String(text)) => parts::outside_link(text),
+        Some(Json::String(text)) if format::parse_time(text).is_some() => parts::time(Some(text)),
+        Some(Json::String(text)) if text.starts_with("http") => parts::outside_link(text),
+        Some(Json::String(text)) => parts::text(text),
         Some(Json::Array(items))
             if items.iter().all(|item| !item.is_object() && !item.is_array()) =>
         {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::{
     Page, directory,
     log::{self, Log},
-    object,
+    object, packages,
     parts::{self, pill, work_tone},
 };
 use crate::{
@@ -144,6 +144,30 @@ pub fn list(title: Option<&str>, packages: &[Package], suite: Option<&str>) -> M
     }
 }
 
+/// A Debian package by its name in a pool: `<name>_<version>_<arch>`.
+pub fn of_pool(name: &str) -> Option<Package> {
+    let mut parts = name.splitn(3, '_');
+    let (name, version, arch) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Package {
+        name: name.to_owned(),
+        version: version.replace("%3a", ":"),
+        arch: Some(arch.to_owned()),
+        ..Package::default()
+    })
+}
+
+/// A Python package by its wheel's name: `<name>-<version>-<tags>.whl`.
+pub fn of_wheel_name(file: &str) -> Option<Package> {
+    let mut parts = file.strip_suffix(".whl")?.splitn(3, '-');
+    let (name, version) = (parts.next()?, parts.next()?);
+    Some(Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        file: Some(file.to_owned()),
+        ..Package::default()
+    })
+}
+
 /// Where a package is to be seen.
 fn link(package: &Package, suite: Option<&str>) -> Option<String> {
     if let Some(file) = &package.file {
@@ -180,6 +204,7 @@ pub async fn lock(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
         div.head {
             h1 { "Lock " span.kid { (key) } " " (pill(work_tone(&lock.state), &lock.state)) }
             p.lead {
+                @if let Some(wants) = request.as_ref().map(packages::wants) { (wants) ". " }
                 "Started " (parts::time(lock.started.as_deref()))
                 @if let Some(took) = took { ", took " (format::seconds(took)) } "."
             }

@@ -78,6 +78,61 @@ pub fn kid_or_dash(text: Option<&str>) -> Markup {
     }
 }
 
+/// A text in which every KID is short and linked to what it names.
+pub fn text(text: &str) -> Markup {
+    html! {
+        @for (plain, found) in kids(text) {
+            (plain) @if let Some(found) = found { (kid(found)) }
+        }
+    }
+}
+
+/// A text in which every KID is short; the whole text is its title. For texts that are links.
+pub fn short_text(text: &str) -> Markup {
+    let pieces = kids(text);
+    if pieces.iter().all(|(_, kid)| kid.is_none()) {
+        return html! { (text) };
+    }
+    html! {
+        span title=(text) {
+            @for (plain, kid) in &pieces {
+                (plain) @if let Some(kid) = kid { (&kid[..2 + keg::kid::SHORT_DIGITS]) }
+            }
+        }
+    }
+}
+
+/// A text in pieces: what is before a KID, and the KID.
+fn kids(text: &str) -> Vec<(&str, Option<&str>)> {
+    const LEN: usize = 2 + 64;
+    let mut pieces = Vec::new();
+    let (mut begun, mut from) = (0, 0);
+    while let Some(at) = text[from..].find("K-").map(|at| from + at) {
+        let found = text.get(at..at + LEN).filter(|kid| kid.parse::<keg::Kid>().is_ok());
+        from = match found {
+            Some(_) => {
+                pieces.push((&text[begun..at], found));
+                begun = at + LEN;
+                begun
+            }
+            None => at + 2,
+        };
+    }
+    pieces.push((&text[begun..], None));
+    pieces
+}
+
+/// A field's name as people write it: `boot_id` is `Boot ID`.
+pub fn label(name: &str) -> String {
+    let words = name.split('_').map(|word| match word {
+        "id" | "url" | "kid" | "pid" => word.to_ascii_uppercase(),
+        other => other.to_owned(),
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}
+
 /// A time in a document: how long ago, with the time itself as its title.
 pub fn time(text: Option<&str>) -> Markup {
     let Some(text) = text else { return html! { span.none { "–" } } };
@@ -110,9 +165,11 @@ pub fn app(name: &str) -> Markup {
     html! { a href=(location::url_of(&format!("/apps/{name}"))) { (name) } }
 }
 
-/// A link to an app, if its URL is one that a browser may follow.
+/// A link to an address outside the Keg, if it is one that a browser may follow; else its text.
 pub fn outside_link(url: &str) -> Markup {
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
+    let web = url.starts_with("http://") || url.starts_with("https://");
+    // `http://{app}.localhost` is a pattern of addresses.
+    if !web || url.contains(['{', ' ']) {
         return html! { (url) };
     }
     let shown = url.trim_start_matches("http://").trim_start_matches("https://");
@@ -137,9 +194,9 @@ pub fn problem(title: &str, problem: &docs::Problem, more: &Markup) -> Markup {
             h2 { (title) }
             p {
                 @if let Some(step) = &problem.step { span.step { (step) } " " }
-                (problem.message)
+                (text(&format::capital(&problem.message)))
             }
-            @if let Some(hint) = &problem.hint { p.hint { (hint) } }
+            @if let Some(hint) = &problem.hint { p.hint { (text(&format::capital(hint))) } }
             (more)
         }
     }
@@ -206,14 +263,22 @@ pub fn chain(links: &[Link]) -> Markup {
     }
 }
 
-/// The parts of a duration as one bar with a legend, in the order given.
-pub fn seconds_bar(seconds: &serde_json::Map<String, serde_json::Value>) -> Markup {
-    let parts: Vec<(&str, f64)> = seconds
+/// The parts of a duration as one bar with a legend, in the order given. `last` is a part that is
+/// known by the whole duration alone, as it was not finished: its name, and all seconds.
+pub fn seconds_bar(
+    seconds: &serde_json::Map<String, serde_json::Value>,
+    last: Option<(&str, f64)>,
+) -> Markup {
+    let mut parts: Vec<(&str, f64)> = seconds
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
         .filter(|(_, value)| value.is_finite() && *value >= 0.0)
-        .take(8)
+        .take(7)
         .collect();
+    let known: f64 = parts.iter().map(|(_, value)| value).sum();
+    if let Some((name, whole)) = last.filter(|(name, _)| !seconds.contains_key(*name)) {
+        parts.push((name, (whole - known).max(0.0)));
+    }
     let total: f64 = parts.iter().map(|(_, value)| value).sum();
     if parts.is_empty() {
         return html! {};

@@ -112,7 +112,9 @@ fn process_types(types: &Map<String, Json>, running: &[(String, String, Process)
         section aria-labelledby="types" {
             h2 #types { "Processes" }
             @if rows.is_empty() { p.empty { "It declares no process." } }
-            @else { (parts::table("Process types", &["Type", "Command", "Running"], &rows)) }
+            @else {
+                div.whole { (parts::table("Process types", &["Type", "Command", "Running"], &rows)) }
+            }
         }
     }
 }
