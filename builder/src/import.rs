@@ -21,7 +21,7 @@ use crate::{
     documents::{AUTHOR, name},
     failure::{Failure, KEG_HINT, OrFail as _, Step},
     halt::{Halt, Wanted},
-    log::{Lines, Log, Sink, seconds},
+    log::{Lines, Log, Sink, counted, seconds},
 };
 
 /// Without any word from the importer for so long, the build fails.
@@ -60,7 +60,7 @@ impl Request {
     /// Packages of PyPI.
     pub fn pypi(requirements: &str, python: &str, suite: &str) -> Self {
         let count = crate::requirements::count(requirements);
-        let what = format!("{count} Python packages");
+        let what = counted(count, "Python package");
         let pypi = json!({ "requirements": requirements, "python": python, "suite": suite });
         Self { document: json!({ "pypi": pypi }), what }
     }
@@ -184,7 +184,7 @@ impl<'a> Waiting<'a> {
         let Some((_, reader)) = &mut self.reader else { return };
         while let Ok(Piece::Bytes(bytes)) = reader.try_next() {
             self.heard = Instant::now();
-            self.lines.feed(&bytes, |line| log.copy_detail(strip_indent(line)));
+            self.lines.feed(&bytes, |line| copy(line, log));
         }
     }
 
@@ -259,7 +259,7 @@ fn await_all<S: Sink>(
             }
             match lock {
                 Some(lock) if lock.state == LockState::Done => {
-                    one.lines.finish(|line| log.copy_detail(strip_indent(line)));
+                    one.lines.finish(|line| copy(line, log));
                     done.push((one.key, lock));
                     continue;
                 }
@@ -302,9 +302,12 @@ fn refused(what: &str, lock: Lock) -> Failure {
     Failure::new(Step::Import, format!("cannot import {what}: {message}"), hint)
 }
 
-/// The importer's lines may be indented as details already.
-fn strip_indent(line: &[u8]) -> &[u8] {
-    line.strip_prefix(b"       ").unwrap_or(line)
+/// A line of the importer, but for what packages' scripts printed: that is for its own log, and
+/// the end of it in the error if there is one.
+fn copy<S: Sink>(line: &[u8], log: &mut Log<S>) {
+    if !line.starts_with(b"| ") && !line.trim_ascii().is_empty() {
+        log.copy_detail(line);
+    }
 }
 
 #[cfg(test)]

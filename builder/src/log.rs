@@ -155,6 +155,20 @@ pub fn seconds(time: Duration) -> String {
     if s < 10.0 { format!("{s:.2} s") } else { format!("{s:.0} s") }
 }
 
+/// A count for people: `1 file`, `2 files`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes for people: `812 B`, `4.2 kB`, `39.0 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        _ if bytes < 1000 => format!("{bytes} B"),
+        b if bytes < 999_950 => format!("{:.1} kB", b / 1e3),
+        b => format!("{:.1} MB", b / 1e6),
+    }
+}
+
 /// Text without control characters, escape sequences and what follows a carriage return's rewrite.
 fn clean(line: &[u8]) -> String {
     let line = &line[..line.len().min(MAX_LINE)];
@@ -207,6 +221,23 @@ mod tests {
         check(&[b"a\0\x07\tb\xff\n"], &["a\tb\u{fffd}"]);
         let long = vec![b'x'; MAX_LINE * 3];
         check(&[&long, b"yyy\nnext\n"], &["x".repeat(MAX_LINE).as_str(), "next"]);
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (4_210, "4.2 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+        for (count, want) in [(0, "0 files"), (1, "1 file"), (2, "2 files")] {
+            assert_eq!(counted(count, "file"), want);
+        }
+        assert_eq!(seconds(Duration::from_millis(42)), "0.04 s");
     }
 
     #[test]

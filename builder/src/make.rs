@@ -14,7 +14,7 @@ use crate::{
     halt::{Halt, Wanted},
     image::{self, Image},
     import::{Lock as ImportLock, Request, obtain},
-    log::{Log, Sink},
+    log::{Log, Sink, size},
     packs::Packs,
     plan::Pypi,
     procfile, requirements,
@@ -261,8 +261,9 @@ fn tell<S: Sink>(image: &Image, log: &mut Log<S>) {
     log.step("Layers");
     for (name, entry) in &image.layers {
         if let keg::object::Value::Tree { kid, bytes, entries } = &entry.value {
-            let size = *bytes as f64 / 1e6;
-            log.detail(&format!("{name:<12} {} {entries:>6} files {size:>8.1} MB", kid.short()));
+            let files = if *entries == 1 { "file " } else { "files" };
+            let size = size(*bytes);
+            log.detail(&format!("{name:<12} {} {entries:>6} {files} {size:>9}", kid.short()));
         }
     }
 }

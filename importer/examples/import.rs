@@ -70,7 +70,7 @@ fn import(keg: &Keg, suite: &str, packages: &[&str]) -> i32 {
     let result = importer::import_now(keg, &request, &mut |news| match news {
         Progress::Phase(text) => println!("{:7.3} {text}", began.elapsed().as_secs_f64()),
         Progress::Detail(text) => println!("          {text}"),
-        Progress::Count { .. } => {}
+        Progress::Output(_) | Progress::Count { .. } => {}
     });
     let seconds = began.elapsed().as_secs_f64();
     match result {

@@ -7,6 +7,7 @@ use crate::{
         import::DebianError,
         pool::{JobError, PoolError},
         resolve::ResolveError,
+        rootfs::RootfsError,
         snapshot::SnapshotError,
         verify::VerifyError,
     },
@@ -91,10 +92,13 @@ fn debian_hint(error: &DebianError) -> String {
         DebianError::Pool(PoolError::NoSource { .. }) => {
             "add the suite's source to /etc/apt/sources.list.d and try again".into()
         }
-        DebianError::Rootfs(_) => {
-            "see the import's stream for what the packages' scripts printed; `--base none` only \
-             merges packages and runs nothing"
+        DebianError::Rootfs(RootfsError::Configure(_)) => {
+            "all that the packages' scripts printed is the blob `log` of the import's lock; \
+             `keg import debian --base none` only merges packages and runs nothing"
                 .into()
+        }
+        DebianError::Rootfs(RootfsError::Merge(_)) => {
+            "leave out one of the two packages, or ask for another suite".into()
         }
         _ => "run `keg fsck`, look at the disk, and try again".into(),
     }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use keg::{Keg, NamePath, Txn, stream::StreamWriter};
 use serde_json::{Value as Json, json};
 
@@ -11,15 +13,13 @@ use crate::{
     debian::{self, import::Machine},
     error::ImportError,
     lockfile::Lockfile,
-    progress::megabytes,
+    progress::Told,
     pypi,
     request::{KEY_DIGITS, key_of},
 };
 
 /// Most streams that one key may have had.
 const MAX_STREAMS: u32 = 1000;
-/// Lines about a count are a tenth of the whole apart.
-const COUNT_STEPS: u64 = 10;
 
 /// Asks for packages: writes the request, unless it is done or being done, and returns its key. A
 /// request that failed before is tried again.
@@ -148,20 +148,24 @@ impl Import<'_> {
         let mut told = Told::default();
         let result = self.parts(&mut |news| {
             // A stream that cannot be written must not stop the import.
-            if let Some(line) = told.line(&news) {
+            if let Some(line) = told.line(&news, Instant::now()) {
                 drop(stream.line(&line));
             }
             report(news);
         });
-        let finished = result.and_then(|(lock, names)| self.finish(&id, lock, names));
-        if let Err(error) = &finished {
+        if let Err(error) = &result {
             drop(stream.line(&format!("failed: {}", error.message())));
-            // A full disk may keep even this from being written: what is told is the first cause,
-            // and an import that stays "running" without a process is pending again.
-            drop(self.fail(&id, error));
         }
         drop(stream);
-        drop(self.keg.streams().seal(&id));
+        // Without its log an import is still what it is.
+        let log = self.keg.streams().seal(&id).ok().and_then(|entry| entry.kid());
+        let told = Log { stream: &id, kid: log };
+        let finished = result.and_then(|(lock, names)| self.finish(told, lock, names));
+        if let Err(error) = &finished {
+            // A full disk may keep even this from being written: what is told is the first cause,
+            // and an import that stays "running" without a process is pending again.
+            drop(self.fail(told, error));
+        }
         finished
     }
 
@@ -208,9 +212,8 @@ impl Import<'_> {
         Ok((lock, names))
     }
 
-    fn finish(&self, stream: &str, parts: Json, names: Names) -> Result<Json, ImportError> {
-        let mut lock = self.document("done", stream);
-        lock["finished"] = keg::time::now().into();
+    fn finish(&self, log: Log<'_>, parts: Json, names: Names) -> Result<Json, ImportError> {
+        let mut lock = self.ended("done", log);
         for part in ["debian", "pypi"] {
             if let Some(value) = parts.get(part) {
                 lock[part] = value.clone();
@@ -225,14 +228,22 @@ impl Import<'_> {
         Ok(lock)
     }
 
-    fn fail(&self, stream: &str, error: &ImportError) -> Result<(), ImportError> {
-        let mut lock = self.document("failed", stream);
+    fn fail(&self, log: Log<'_>, error: &ImportError) -> Result<(), ImportError> {
+        let mut lock = self.ended("failed", log);
         lock["error"] = json!({ "message": error.message(), "hint": error.hint() });
-        lock["finished"] = keg::time::now().into();
         let txn = Txn::new(AUTHOR, &format!("import {} failed", self.key))
             .set_json(lock_path(self.key), lock);
         self.keg.commit(txn)?;
         Ok(())
+    }
+
+    fn ended(&self, state: &str, log: Log<'_>) -> Json {
+        let mut lock = self.document(state, log.stream);
+        lock["finished"] = keg::time::now().into();
+        if let Some(kid) = log.kid {
+            lock["log"] = kid.to_string().into();
+        }
+        lock
     }
 
     fn document(&self, state: &str, stream: &str) -> Json {
@@ -245,36 +256,15 @@ impl Import<'_> {
     }
 }
 
+/// What an import told: its stream, and the blob that became of it.
+#[derive(Clone, Copy)]
+struct Log<'a> {
+    stream: &'a str,
+    kid: Option<keg::Kid>,
+}
+
 type Names = Vec<(NamePath, keg::object::Entry)>;
 type Parts = (Json, Names);
-
-/// News as lines of text, counts not more often than is readable.
-#[derive(Default)]
-struct Told {
-    step: u64,
-}
-
-impl Told {
-    fn line(&mut self, news: &Progress) -> Option<String> {
-        match news {
-            Progress::Phase(text) => {
-                self.step = 0;
-                Some(text.clone())
-            }
-            Progress::Detail(text) => Some(format!("  {text}")),
-            Progress::Count { done, total, bytes, total_bytes } => {
-                let step = (bytes * COUNT_STEPS).checked_div(*total_bytes).unwrap_or(0);
-                let last = done == total;
-                if step <= self.step && !last {
-                    return None;
-                }
-                self.step = if last { u64::MAX } else { step };
-                let (bytes, total_bytes) = (megabytes(*bytes), megabytes(*total_bytes));
-                Some(format!("  {done} of {total}, {bytes} of {total_bytes}"))
-            }
-        }
-    }
-}
 
 /// The lock, if it is done.
 fn done(keg: &Keg, key: &str) -> Result<Option<Json>, ImportError> {

@@ -51,7 +51,8 @@ def main(source, target):
                 print(f"       warning: {os.path.relpath(path, source)}: {reason}")
     seconds = time.monotonic() - started
     skipped = f", {broken} with errors left as they are" if broken else ""
-    print(f"       {compiled} modules of {source} compiled in {seconds:.2f} s{skipped}")
+    count = f"{compiled} module{'' if compiled == 1 else 's'}"
+    print(f"       {count} of {source} compiled in {seconds:.2f} s{skipped}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     lockfile::{Lockfile, LockfileError},
-    progress::{Progress, Report},
+    progress::{Progress, Report, counted},
     request::{Base, DebianWant},
 };
 
@@ -161,8 +161,10 @@ impl<'a> Machine<'a> {
             workers: self.workers,
         };
         let pooled = fetching.all(&all, report)?;
-        let text = format!("{} packages of {}, {missing} of them new", all.len(), want.suite);
-        report(Progress::Phase(text));
+        if missing == 0 {
+            let count = counted(all.len(), "package");
+            report(Progress::Phase(format!("{count} of {}, all in the Keg", want.suite)));
+        }
         let rootfs = self.rootfs(want, &chosen, &pooled, report)?;
         let path = suite_path(&want.suite).join("rootfs").and_then(|p| p.join(key));
         let path = path.expect("because keys are path components");

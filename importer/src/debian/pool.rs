@@ -11,7 +11,7 @@ mod tests;
 mod worker;
 mod workers;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use keg::{
     CommitError, Keg, Kid, NamePath, NamesError, Txn,
@@ -29,7 +29,7 @@ use super::{
     index::Package,
     snapshot::{SnapshotDoc, plan, suite_path},
 };
-use crate::progress::{Progress, Report, megabytes};
+use crate::progress::{Progress, Report, counted, megabytes, seconds};
 
 /// A kill loses at most this many finished packages.
 const COMMIT_EVERY: usize = 16;
@@ -175,7 +175,8 @@ impl Fetching<'_> {
         let total_bytes = jobs.iter().map(|job| job.promise.size).sum();
         let total = jobs.len() as u64;
         let size = megabytes(total_bytes);
-        report(Progress::Phase(format!("Fetching {total} packages, {size}")));
+        let began = Instant::now();
+        report(Progress::Phase(format!("Fetching {}, {size}", counted(jobs.len(), "package"))));
         let mut naming =
             Naming { fetching: self, pending: Vec::new(), kids: vec![None; jobs.len()] };
         let (mut done, mut bytes) = (0, 0);
@@ -196,6 +197,7 @@ impl Fetching<'_> {
         };
         naming.commit()?;
         result?;
+        report(Progress::Detail(format!("fetched in {}", seconds(began.elapsed()))));
         Ok(naming.kids.into_iter().flatten().collect())
     }
 }

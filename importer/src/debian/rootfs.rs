@@ -15,6 +15,8 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use keg::{
     CommitError, Keg, Kid, NamePath, NamesError, Txn,
     object::Entry,
@@ -28,7 +30,7 @@ pub use merge::MergeError;
 use super::{pool::Pooled, snapshot::suite_path};
 use crate::{
     lockfile::{Lockfile, LockfileError},
-    progress::{Progress, Report},
+    progress::{Progress, Report, counted, seconds},
 };
 
 /// Version of everything here that shapes a root file system: unpacking, merging, configuring,
@@ -102,7 +104,7 @@ impl Rootfs<'_> {
         if extra.is_empty() {
             return Ok(configured);
         }
-        report(Progress::Phase(format!("Configuring {} packages", extra.len())));
+        report(Progress::Phase(format!("Configuring {}", counted(extra.len(), "package"))));
         let objects = self.keg.objects();
         let merged = merge::merge(objects, extra, Some((&configured, base)))?;
         let database = database::edits(objects, Some(&configured), extra, &merged.lost)?;
@@ -127,7 +129,10 @@ impl Rootfs<'_> {
         if let Some(entry) = self.kept(memo)? {
             return Ok(entry);
         }
-        report(Progress::Phase(format!("Configuring {} essential packages", packages.len())));
+        report(Progress::Phase(format!(
+            "Configuring {}",
+            counted(packages.len(), "essential package")
+        )));
         let unpacked = self.unpacked(packages)?;
         let configured = self.configure(&unpacked, packages, packages, report)?;
         self.keep(memo, &configured)?;
@@ -142,6 +147,7 @@ impl Rootfs<'_> {
         all: &[Pooled],
         report: &mut Report<'_>,
     ) -> Result<Entry, RootfsError> {
+        let began = Instant::now();
         let epoch = all.iter().map(|p| p.doc.newest).max().unwrap_or(0);
         let objects = self.keg.objects();
         let mut policy = objects.put_bytes(configure::POLICY)?;
@@ -154,7 +160,9 @@ impl Rootfs<'_> {
         }
         let unpacked = edit(objects, &kid_of(unpacked), set)?;
         let changed = configure::run(self.keg, &kid_of(&unpacked), packages, epoch, report)?;
-        Ok(scrub::scrub(objects, &kid_of(&changed))?)
+        let clean = scrub::scrub(objects, &kid_of(&changed))?;
+        report(Progress::Detail(format!("configured in {}", seconds(began.elapsed()))));
+        Ok(clean)
     }
 
     fn kept(&self, memo: &str) -> Result<Option<Entry>, RootfsError> {

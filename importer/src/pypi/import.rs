@@ -1,5 +1,7 @@
 //! One request for Python packages, from requirements to a tree.
 
+use std::time::Instant;
+
 use keg::{Keg, Kid, NamePath, object::Entry, store::StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -17,7 +19,7 @@ use super::{
     wheel::RECIPE,
 };
 use crate::{
-    progress::{Progress, Report},
+    progress::{Progress, Report, counted, megabytes, seconds},
     request::PypiWant,
 };
 
@@ -206,8 +208,9 @@ fn resolution(
     if let Some(known) = keg.read_json(&memo).map_err(IndexError::from)? {
         return Ok(known);
     }
-    let count = requirements.lines.len();
-    index.tell(Progress::Phase(format!("Resolving {count} Python requirements")));
+    let (count, began) = (requirements.lines.len(), Instant::now());
+    let text = format!("Resolving {}", counted(count, "Python requirement"));
+    index.tell(Progress::Phase(text));
     let resolved = resolve::resolve(index, target, requirements);
     // What was learnt serves the next try too.
     index.commit("pages of the Python index")?;
@@ -222,6 +225,9 @@ fn resolution(
             })
             .collect(),
     };
+    let chosen = counted(resolution.packages.len(), "package");
+    let time = seconds(began.elapsed());
+    index.tell(Progress::Detail(format!("resolved to {chosen} in {time}")));
     let value = serde_json::to_value(&resolution).expect("because a resolution is plain data");
     index.note(memo, keg.objects().put_json(&value)?);
     Ok(resolution)
@@ -249,9 +255,12 @@ fn trees(index: &Index<'_, '_>, resolution: &Resolution) -> Result<Vec<Entry>, P
         }
     }
     let bytes: u64 = missing.iter().sum();
+    let began = Instant::now();
     if !missing.is_empty() {
-        let count = missing.len();
-        index.tell(Progress::Phase(format!("Fetching {count} wheels")));
+        // An index need not tell sizes.
+        let size = if bytes > 0 { format!(", {}", megabytes(bytes)) } else { String::new() };
+        let text = format!("Fetching {}{size}", counted(missing.len(), "wheel"));
+        index.tell(Progress::Phase(text));
     }
     index.begin_count();
     let (count, mut done) = (missing.len() as u64, 0);
@@ -272,6 +281,9 @@ fn trees(index: &Index<'_, '_>, resolution: &Resolution) -> Result<Vec<Entry>, P
         let bytes = index.counted();
         index.tell(Progress::Count { done, total: count, bytes, total_bytes: bytes });
     }
-    index.commit(&format!("wheels of {} Python packages", packages.len()))?;
+    index.commit(&format!("wheels of {}", counted(packages.len(), "Python package")))?;
+    if count > 0 {
+        index.tell(Progress::Detail(format!("fetched in {}", seconds(began.elapsed()))));
+    }
     Ok(trees)
 }

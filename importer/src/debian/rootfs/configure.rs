@@ -1,11 +1,9 @@
 //! Running maintainer scripts: in a container without network, on a writable overlay of the merged
 //! packages; what it changed is captured as a tree.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::Path,
-};
+mod follow;
+
+use std::io;
 
 use keg::{
     Keg, Kid,
@@ -20,6 +18,7 @@ use crate::{
     debian::{deb822, pool::Pooled},
     progress::{Progress, Report},
 };
+use follow::{Tail, follow};
 
 /// Keeps scripts from starting services (Debian's `invoke-rc.d(8)`).
 pub const POLICY: &[u8] = b"#!/bin/sh\nexit 101\n";
@@ -44,10 +43,10 @@ done
 unset DPKG_MAINTSCRIPT_PACKAGE DPKG_MAINTSCRIPT_NAME
 exec dpkg --force-confdef --force-confold --configure -a
 "#;
+/// Begins what dpkg prints of each package.
+const SETTING_UP: &str = "Setting up ";
 /// Lines of the scripts' output that an error shows.
-const TAIL_LINES: usize = 8;
-/// Bytes of the scripts' output that are looked at.
-const TAIL_BYTES: u64 = 16 * 1024;
+const TAIL_LINES: usize = 20;
 /// Memory and processes that scripts may take.
 const LIMITS: sandbox::Limits =
     sandbox::Limits { memory: Some(4 << 30), cpus: None, pids: Some(4096) };
@@ -63,6 +62,9 @@ pub enum ConfigureError {
         /// The last lines it printed.
         tail: String,
     },
+    /// Scripts that do not end.
+    #[error("the packages' scripts {0} and were stopped")]
+    Endless(&'static str),
     /// dpkg left packages in another state than installed.
     #[error("these packages could not be configured: {0}")]
     Left(String),
@@ -98,18 +100,20 @@ pub fn run(
     let names = database::named(keg.objects(), packages)?;
     let place = Place::new(keg, unpacked)?;
     let spec = spec(&place, &names, epoch);
-    let exit = sandbox::run(&spec)?;
-    let log = place.dir.path().join("log");
-    for line in tail(&log, usize::MAX)?.lines() {
-        report(Progress::Detail(line.to_owned()));
-    }
+    let (mut tail, mut done, total) = (Tail::default(), 0, names.len() as u64);
+    let exit = follow(&spec, &place.dir.path().join("log"), &mut |line| {
+        tail.push(line, TAIL_LINES);
+        done += u64::from(line.starts_with(SETTING_UP) && done < total);
+        report(Progress::Output(line.to_owned()));
+        report(Progress::Count { done, total, bytes: 0, total_bytes: 0 });
+    })?;
     if !exit.success() {
         let how = match (exit.oom, exit.code, exit.signal) {
-            (true, ..) => "it ran out of memory".to_owned(),
+            (true, ..) => "out of memory".to_owned(),
             (_, Some(code), _) => format!("exit code {code}"),
             (_, _, signal) => format!("signal {}", signal.unwrap_or_default()),
         };
-        return Err(ConfigureError::Script { how, tail: tail(&log, TAIL_LINES)? });
+        return Err(ConfigureError::Script { how, tail: tail.text() });
     }
     place.unmount()?;
     let options = IngestOptions { clamp_mtime: Some(epoch), ..IngestOptions::default() };
@@ -187,22 +191,6 @@ impl Drop for Place {
         // After a success it is away already; a mount that stays is found by the next `keg up`.
         drop(self.unmount());
     }
-}
-
-/// The last lines of a file.
-fn tail(path: &Path, lines: usize) -> io::Result<String> {
-    let mut file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        file => file?,
-    };
-    let len = file.metadata()?.len();
-    let most = if lines == usize::MAX { 64 * TAIL_BYTES } else { TAIL_BYTES };
-    file.seek(SeekFrom::Start(len.saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<&str> = text.lines().collect();
-    Ok(all[all.len().saturating_sub(lines)..].join("\n"))
 }
 
 /// All packages must be installed now.

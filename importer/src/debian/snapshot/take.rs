@@ -1,5 +1,7 @@
 //! Taking a snapshot: fetch, verify, compile, and keep.
 
+use std::time::Instant;
+
 use keg::{
     Keg, Txn,
     object::{EntryName, Tree},
@@ -17,7 +19,7 @@ use crate::{
         index::{Compiler, IndexError},
         mirror::Mirror,
     },
-    progress::{Progress, Report, megabytes},
+    progress::{Progress, Report, counted, megabytes, seconds},
 };
 
 /// Fetches and verifies the newest snapshot of `suite` and keeps it in the Keg.
@@ -34,13 +36,19 @@ pub fn take(
     let former = stored(keg, suite)?;
     let former = former.as_ref().map(|s| s.doc.origins.as_slice()).unwrap_or_default();
     let mirror = Mirror::new(apt.proxies.clone());
+    let began = Instant::now();
     report(Progress::Phase(format!("Fetching the package index of {suite}")));
     let signed = releases(&mirror, apt, suite, former, report)?;
-    let mut taking = Taking { keg, mirror, arch, former, origins: Vec::new(), texts: Vec::new() };
+    let mut taking =
+        Taking { keg, mirror, arch, former, origins: Vec::new(), texts: Vec::new(), bytes: 0 };
     for (planned, signed) in &signed {
-        taking.components(planned, signed, report)?;
+        taking.components(planned, signed)?;
     }
-    taking.keep(suite)
+    let (bytes, count) = (megabytes(taking.bytes), taking.origins.len());
+    let snapshot = taking.keep(suite)?;
+    let time = seconds(began.elapsed());
+    report(Progress::Detail(format!("{bytes} from {} in {time}", counted(count, "source"))));
+    Ok(snapshot)
 }
 
 /// The signed `Release` of every source that belongs to the suite.
@@ -107,15 +115,12 @@ struct Taking<'a> {
     origins: Vec<OriginDoc>,
     /// The unpacked index of each origin.
     texts: Vec<Vec<u8>>,
+    /// Bytes fetched.
+    bytes: u64,
 }
 
 impl Taking<'_> {
-    fn components(
-        &mut self,
-        planned: &Planned,
-        signed: &Signed,
-        report: &mut Report<'_>,
-    ) -> Result<(), SnapshotError> {
+    fn components(&mut self, planned: &Planned, signed: &Signed) -> Result<(), SnapshotError> {
         let objects = self.keg.objects();
         for component in &planned.source.components {
             let Some(listing) = origin::listing(&signed.release, component, self.arch) else {
@@ -125,9 +130,7 @@ impl Taking<'_> {
             let bytes = match same {
                 Some(origin) => objects.blob(&origin.packages)?,
                 None => {
-                    let size = megabytes(listing.listed.size);
-                    let text = format!("{}/{component}: {size}", planned.suite);
-                    report(Progress::Detail(text));
+                    self.bytes += listing.listed.size;
                     listing.fetch(&self.mirror, planned, signed.release.by_hash)?
                 }
             };
