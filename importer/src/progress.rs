@@ -48,6 +48,8 @@ pub(crate) struct Told {
     step: u64,
     /// When the last line was told.
     last: Option<Instant>,
+    /// What the phase does, in a word: several imports may be told in one place.
+    verb: String,
 }
 
 impl Told {
@@ -56,6 +58,8 @@ impl Told {
         let line = match news {
             Progress::Phase(text) => {
                 self.step = 0;
+                let verb = text.split_whitespace().next().unwrap_or_default();
+                self.verb = verb.to_lowercase();
                 text.clone()
             }
             Progress::Detail(text) => format!("  {text}"),
@@ -84,7 +88,7 @@ impl Told {
             (_, 0) => String::new(),
             (bytes, all) => format!(", {} of {}", megabytes(bytes), megabytes(all)),
         };
-        Some(format!("  {done} of {total}{size}"))
+        Some(format!("  {}: {done} of {total}{size}", self.verb))
     }
 }
 
@@ -142,9 +146,9 @@ mod tests {
             told(40, 250),
             [
                 "Fetching",
-                "  10 of 40, 10.0 MB of 40.0 MB",
-                "  20 of 40, 20.0 MB of 40.0 MB",
-                "  30 of 40, 30.0 MB of 40.0 MB"
+                "  fetching: 10 of 40, 10.0 MB of 40.0 MB",
+                "  fetching: 20 of 40, 20.0 MB of 40.0 MB",
+                "  fetching: 30 of 40, 30.0 MB of 40.0 MB"
             ]
         );
         assert_eq!(told(40, 1000).len(), 4, "a quarter is ten seconds");
@@ -156,9 +160,10 @@ mod tests {
         let (mut told, start) = (Told::default(), Instant::now());
         let output = told.line(&Progress::Output("Setting up x".into()), start);
         assert_eq!(output.as_deref(), Some("| Setting up x"));
-        let count = Progress::Count { done: 1, total: 3, bytes: 0, total_bytes: 0 };
-        assert_eq!(told.line(&count, start).as_deref(), Some("  1 of 3"));
+        told.line(&Progress::Phase("Configuring 3 packages".into()), start);
+        let count = Progress::Count { done: 0, total: 3, bytes: 0, total_bytes: 0 };
         assert_eq!(told.line(&count, start + Duration::from_secs(9)), None);
-        assert!(told.line(&count, start + Duration::from_secs(10)).is_some());
+        let line = told.line(&count, start + Duration::from_secs(10));
+        assert_eq!(line.as_deref(), Some("  configuring: 0 of 3"));
     }
 }

@@ -197,7 +197,8 @@ impl Fetching<'_> {
         };
         naming.commit()?;
         result?;
-        report(Progress::Detail(format!("fetched in {}", seconds(began.elapsed()))));
+        let (count, time) = (counted(jobs.len(), "package"), seconds(began.elapsed()));
+        report(Progress::Detail(format!("{count} fetched in {time}")));
         Ok(naming.kids.into_iter().flatten().collect())
     }
 }

@@ -161,7 +161,8 @@ impl Rootfs<'_> {
         let unpacked = edit(objects, &kid_of(unpacked), set)?;
         let changed = configure::run(self.keg, &kid_of(&unpacked), packages, epoch, report)?;
         let clean = scrub::scrub(objects, &kid_of(&changed))?;
-        report(Progress::Detail(format!("configured in {}", seconds(began.elapsed()))));
+        let (count, time) = (counted(packages.len(), "package"), seconds(began.elapsed()));
+        report(Progress::Detail(format!("{count} configured in {time}")));
         Ok(clean)
     }
 

@@ -63,7 +63,7 @@ fn a_request_becomes_a_lock() {
     let kept = keg.get(&path(&format!("/packages/debian/demo/rootfs/{key}"))).expect("read");
     assert_eq!(kept.as_ref().and_then(Entry::kid), Some(rootfs));
     let log = stream(&keg, &format!("import-{key}"));
-    assert!(log.contains("Fetching 2 packages, 0.1 MB\n  fetched in "), "{log}");
+    assert!(log.contains("Fetching 2 packages, 0.1 MB\n  2 packages fetched in "), "{log}");
     let sealed = keg.streams().sealed(&format!("import-{key}")).expect("read").expect("sealed");
     assert_eq!(lock["log"], sealed.to_string().as_str(), "the log stays reachable");
 

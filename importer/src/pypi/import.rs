@@ -227,7 +227,13 @@ fn resolution(
     };
     let chosen = counted(resolution.packages.len(), "package");
     let time = seconds(began.elapsed());
-    index.tell(Progress::Detail(format!("resolved to {chosen} in {time}")));
+    let fetched = match index.fetched_to_resolve() {
+        (0, _) => String::new(),
+        (wheels, bytes) => {
+            format!(", {} ({}) fetched,", counted(wheels, "wheel"), megabytes(bytes))
+        }
+    };
+    index.tell(Progress::Detail(format!("resolved to {chosen}{fetched} in {time}")));
     let value = serde_json::to_value(&resolution).expect("because a resolution is plain data");
     index.note(memo, keg.objects().put_json(&value)?);
     Ok(resolution)
@@ -283,7 +289,8 @@ fn trees(index: &Index<'_, '_>, resolution: &Resolution) -> Result<Vec<Entry>, P
     }
     index.commit(&format!("wheels of {}", counted(packages.len(), "Python package")))?;
     if count > 0 {
-        index.tell(Progress::Detail(format!("fetched in {}", seconds(began.elapsed()))));
+        let (count, time) = (counted(missing.len(), "wheel"), seconds(began.elapsed()));
+        index.tell(Progress::Detail(format!("{count} fetched in {time}")));
     }
     Ok(trees)
 }

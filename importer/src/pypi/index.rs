@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     AUTHOR,
-    progress::{Progress, Report, megabytes},
+    progress::{Progress, Report},
 };
 
 /// A project's page younger than this is not fetched again.
@@ -92,6 +92,8 @@ pub struct Index<'a, 'r> {
     news: RefCell<Vec<(NamePath, Entry)>>,
     /// Bytes of wheels fetched so far.
     fetched: Cell<u64>,
+    /// Wheels, and their bytes, fetched for what their metadata says.
+    for_metadata: Cell<(usize, u64)>,
     report: RefCell<&'a mut Report<'r>>,
 }
 
@@ -116,6 +118,7 @@ impl<'a, 'r> Index<'a, 'r> {
             metadata: RefCell::default(),
             news: RefCell::default(),
             fetched: Cell::new(0),
+            for_metadata: Cell::default(),
             report: RefCell::new(report),
         }
     }
@@ -140,7 +143,7 @@ impl<'a, 'r> Index<'a, 'r> {
     }
 
     /// A wheel as a tree, fetched if it is not there. `total` is for the report: wheels fetched,
-    /// of how many, and the bytes of all; zeros where that is not known.
+    /// of how many, and the bytes of all, 0 if unknown.
     ///
     /// # Errors
     /// It cannot be fetched or is refused.
@@ -151,12 +154,10 @@ impl<'a, 'r> Index<'a, 'r> {
         let fetcher = self.fetcher()?;
         let (file, size) = fetcher.wheel(wheel, &mut |bytes| {
             self.fetched.set(self.fetched.get() + bytes);
-            let (done, count, total_bytes) = total;
+            let (done, total, total_bytes) = total;
             let bytes = self.fetched.get();
-            if count > 0 {
-                let total_bytes = total_bytes.max(bytes);
-                self.tell(Progress::Count { done, total: count, bytes, total_bytes });
-            }
+            let total_bytes = total_bytes.max(bytes);
+            self.tell(Progress::Count { done, total, bytes, total_bytes });
         })?;
         let fail = |source| IndexError::Wheel { file: wheel.file.clone(), source };
         let name = WheelName::parse(&wheel.file)
@@ -208,6 +209,11 @@ impl<'a, 'r> Index<'a, 'r> {
     /// Bytes of wheels fetched since [`Index::begin_count`].
     pub fn counted(&self) -> u64 {
         self.fetched.get()
+    }
+
+    /// Wheels, and their bytes, that were fetched to resolve, as nothing else has their metadata.
+    pub fn fetched_to_resolve(&self) -> (usize, u64) {
+        self.for_metadata.get()
     }
 
     fn pending_tree(&self, wheel: &WheelFile) -> Option<Entry> {
@@ -330,9 +336,10 @@ impl Source for Index<'_, '_> {
 impl Index<'_, '_> {
     /// The metadata of a wheel that has none beside it: the wheel is fetched whole.
     fn metadata_of_wheel(&self, wheel: &WheelFile) -> Result<Vec<u8>, IndexError> {
-        let size = wheel.size.map_or(String::new(), |size| format!(" ({})", megabytes(size)));
-        self.tell(Progress::Detail(format!("fetching {}{size}", wheel.file)));
-        self.tree(wheel, (0, 0, 0))?;
+        self.begin_count();
+        self.tree(wheel, (0, 1, wheel.size.unwrap_or(0)))?;
+        let (wheels, bytes) = self.for_metadata.get();
+        self.for_metadata.set((wheels + 1, bytes + self.counted()));
         let at = path("metadata", wheel.sha256.as_deref().unwrap_or_default());
         let news = self.news.borrow();
         let entry = news.iter().find(|(name, _)| *name == at).map(|(_, entry)| entry.clone());
