@@ -39,9 +39,11 @@
     return span;
   };
 
+  const isAtEnd = (pre) => pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+
   const append = (term, text) => {
     const pre = term.querySelector("pre");
-    const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+    const atEnd = isAtEnd(pre);
     const lines = document.createDocumentFragment();
     for (const line of text.split("\n")) lines.append(shown(line));
     pre.append(lines);
@@ -100,6 +102,11 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const next = page.getElementById("main");
       const main = document.getElementById("main");
+      // Elements forget how far they are scrolled when they leave the document.
+      const logs = [...main.querySelectorAll(".term pre")].map((pre) => ({
+        top: pre.scrollTop,
+        end: isAtEnd(pre),
+      }));
       for (const term of main.querySelectorAll("[data-stream]")) {
         const twin = next.querySelector(`[data-stream="${CSS.escape(term.dataset.stream)}"]`);
         if (twin) twin.replaceWith(term);
@@ -111,6 +118,10 @@
       const { x, y } = { x: scrollX, y: scrollY };
       main.replaceWith(next);
       document.title = page.title;
+      [...next.querySelectorAll(".term pre")].forEach((pre, at) => {
+        const end = logs[at] ? logs[at].end : "stream" in pre.parentElement.dataset;
+        pre.scrollTop = end ? pre.scrollHeight : (logs[at]?.top ?? 0);
+      });
       scrollTo(x, y);
     } catch {
       // The server is away: what is shown stays, the event source tries again.

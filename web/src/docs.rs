@@ -118,13 +118,9 @@ pub struct Build {
 }
 
 impl Build {
-    /// How many seconds it took, or takes up to now.
+    /// How many seconds it took, once it ended.
     pub fn took(&self) -> Option<f64> {
-        let finished = self.finished.as_deref();
-        if finished.is_none() && self.state != "running" {
-            return None;
-        }
-        parts::span(self.started.as_deref(), finished)
+        parts::span(self.started.as_deref(), self.finished.as_deref())
     }
 }
 

@@ -21,6 +21,7 @@ mod live;
 mod location;
 mod overview;
 mod pages;
+mod places;
 mod put;
 mod raw;
 mod search;

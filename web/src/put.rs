@@ -242,6 +242,15 @@ fn is_variable(name: &str, value: &Json) -> bool {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let begun = futures_util::stream::once(async { Ok::<_, std::io::Error>("{") });
+        let never = futures_util::stream::pending();
+        let body = Body::from_stream(futures_util::StreamExt::chain(begun, never));
+        let fault = bytes(body).await.expect_err("it never ends");
+        assert_eq!(fault.status, StatusCode::REQUEST_TIMEOUT);
+    }
+
     #[test]
     fn only_documents_of_apps_can_be_set() {
         for (url, allowed) in [

@@ -1,5 +1,7 @@
 //! Finds what a KID, a process number, a key, an app's name or its address stands for.
 
+use std::collections::HashSet;
+
 use keg::{
     Kid, NamesError,
     kid::KidPrefix,
@@ -15,6 +17,7 @@ use crate::{
     location::{Location, url_of},
     overview,
     pages::{Page, parts},
+    places::Places,
     view::View,
 };
 
@@ -130,7 +133,10 @@ async fn value(view: &View, kid: Kid) -> Result<Option<Hit>, Fault> {
                 url: format!("{}@{release}#image", url_of(&format!("/oci-images/{app}"))),
                 ..plain("image")
             },
-            None => plain("directory"),
+            None => match Places::find(view, HashSet::from([kid])).await?.get(&kid) {
+                Some(url) => Hit { url: url.to_owned(), ..plain("package") },
+                None => plain("directory"),
+            },
         }),
     })
 }

@@ -205,6 +205,34 @@ async fn streams_are_followed_to_their_end() {
 }
 
 #[tokio::test]
+async fn apps_are_data_also_without_a_directory() {
+    let world = World::new().await;
+    let apps = world.json("/apps").await;
+    let names: Vec<_> = apps.as_array().expect("a list").iter().map(|app| &app["app"]).collect();
+    assert_eq!(names, ["atlas", "blog", "shop", "tavern"]);
+    let blog = world.json("/apps/blog").await;
+    assert_eq!(blog["live"], world.filled.release.to_string());
+    assert_eq!(blog["serving"], world.filled.source.to_string());
+    assert_eq!(blog["state"], json!(["live"]));
+    let shop = world.json("/apps/shop").await;
+    assert_eq!((&shop["live"], &shop["state"]), (&Json::Null, &json!(["build failed"])));
+    assert!(shop["error"]["hint"].as_str().is_some_and(|hint| hint.contains("flask")), "{shop}");
+}
+
+#[tokio::test]
+async fn an_unknown_version_is_not_the_current_one() {
+    let world = World::new().await;
+    for place in ["/apps", "/apps/blog", "/source", "/builds", "/"] {
+        for form in ["", "?json"] {
+            let url = format!("{place}@K-ffffffff{form}");
+            let answer = world.get(&url).await;
+            assert_eq!(answer.status, 404, "{url}");
+            assert!(answer.text().contains("K-ffffffff"), "{url}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn search_finds_by_kid_number_key_git_and_name() {
     let world = World::new().await;
     let filled = &world.filled;
@@ -222,6 +250,9 @@ async fn search_finds_by_kid_number_key_git_and_name() {
         ("blog".to_owned(), "/apps/blog".to_owned()),
         ("http%3A%2F%2Fblog.localhost%3A8080%2Fx".to_owned(), "/apps/blog".to_owned()),
         ("%2Fdeploys".to_owned(), "/deploys".to_owned()),
+        // A browser would take `//host` for another site.
+        ("%2F%2Fevil.example%2Fx".to_owned(), "/evil.example/x".to_owned()),
+        ("%2F%5Cevil.example".to_owned(), "/%5Cevil.example".to_owned()),
     ] {
         let answer = world.get(&format!("/-/search?q={query}")).await;
         assert_eq!((answer.status, answer.header("location")), (303, want.as_str()), "{query}");
@@ -250,6 +281,8 @@ async fn other_sites_and_hostile_requests_are_refused() {
         let answer = world.send("GET", "/apps/blog/config.json?json", &headers, b"").await;
         assert_eq!(answer.status, status, "{headers:?}");
         assert!(status == 200 || !answer.text().contains("trixie"));
+        let message = &answer.json()["error"]["message"];
+        assert_eq!(message.is_string(), status != 200, "it was asked for as data");
     }
     let deep = "/a".repeat(600);
     for url in [

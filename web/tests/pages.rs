@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use keg::{NamePath, Txn, object::Entry};
 use support::World;
 
 /// Most pages the crawl visits.
@@ -145,12 +146,98 @@ async fn pages_show_what_was_and_what_went_wrong() {
 }
 
 #[tokio::test]
+async fn what_serves_is_told_from_what_was_pushed_last() {
+    let world = World::new().await;
+    let objects = world.keg.objects();
+    let mut commit = objects.commit(&world.filled.source).expect("it is there");
+    "Rewrite everything".clone_into(&mut commit.message);
+    commit.parents = vec![world.filled.source];
+    let source = objects.put_commit(&commit).expect("stored");
+    let path = |text: &str| text.parse::<NamePath>().expect("a path");
+    let mut deploy = world.keg.get_json(&path("/deploys/blog.json")).expect("read").expect("there");
+    for (field, value) in [("state", "failed"), ("started", "2100-01-01T00:00:00.000Z")] {
+        deploy[field] = value.into();
+    }
+    deploy["source"] = source.to_string().into();
+    deploy["error"] = serde_json::json!({ "step": "build", "message": "it does not compile" });
+    let txn = Txn::new("test", "a push that fails")
+        .set(path("/source/blog"), Entry::commit(source))
+        .set_json(path("/deploys/blog.json"), deploy);
+    world.keg.commit(txn).expect("committed");
+    let home = world.page("/").await;
+    let card = home.split("href=\"/apps/blog\"").nth(1).expect("a card").split("</li>").next();
+    let card = card.expect("its end");
+    let at = |text: &str| card.find(text).unwrap_or_else(|| panic!("{text} is not in {card}"));
+    assert!(at("Greet readers by name") < at("Newest push"));
+    assert!(at("Newest push") < at("Rewrite everything"));
+    let page = world.page("/apps/blog").await;
+    let lead = page.split("<p class=\"lead\">").nth(1).and_then(|rest| rest.split("</p>").next());
+    assert!(lead.is_some_and(|lead| lead.contains("Greet readers by name")), "{lead:?}");
+    assert!(page.contains("It does not compile") && page.contains("Rewrite everything"));
+    // Both deploys are told, on the home page, too.
+    for page in [&page, &home, &world.page("/deploys").await] {
+        assert!(page.contains(">failed<") && page.contains("List posts by date"));
+    }
+}
+
+#[tokio::test]
+async fn builds_tell_how_long_they_took_and_what_runs_of_them() {
+    let world = World::new().await;
+    let filled = &world.filled;
+    let build = world.page(&format!("/builds/{}", filled.build)).await;
+    for wanted in [
+        format!("/machines/{}/processes/{}", support::fixture::MACHINE, filled.process_id),
+        format!("/oci-images/blog@{}", filled.release),
+        "/packages/pypi/wheels/flask-3.1.2-py3-none-any.whl".to_owned(),
+        "/packages/debian/trixie/pool/diffutils_1%253a3.10-4_amd64".to_owned(),
+        "href=\"/apps/blog\"".to_owned(),
+    ] {
+        assert!(build.contains(&wanted), "the build's page lacks {wanted}");
+    }
+    let path: NamePath = "/builds/0123456789abcdef/build.json".parse().expect("a path");
+    let failed = serde_json::json!({
+        "key": "0123456789abcdef", "app": "blog", "state": "failed",
+        "error": { "step": "import", "message": "no such package", "hint": "check the name" },
+        "started": "2026-11-23T10:00:00.000Z", "finished": "2026-11-23T10:00:00.500Z",
+        "seconds": { "detect": 0.1 },
+    });
+    world.keg.commit(Txn::new("test", "failed").set_json(path, failed)).expect("committed");
+    let page = world.page("/builds/0123456789abcdef").await;
+    for wanted in [
+        "failed after 500 ms",
+        "import <b>400 ms</b>",
+        "total <b>500 ms</b>",
+        "No such package",
+        "Check the name",
+    ] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+    let builds = world.page("/builds").await;
+    assert!(!builds.contains("are shown"), "all builds are on the page: {builds}");
+}
+
+#[tokio::test]
+async fn packages_are_listed_with_who_uses_them() {
+    let world = World::new().await;
+    let packages = world.page("/packages").await;
+    for wanted in ["Debian trixie", "PyPI", "libssl3t64", "gunicorn", "Debian trixie: python3"] {
+        assert!(packages.contains(wanted), "{wanted}");
+    }
+    let package = world.page("/packages/debian/trixie/pool/libc6_2.41-12_amd64").await;
+    let used = format!("/oci-images/blog@{}", world.filled.release);
+    assert!(package.contains("Used by") && package.contains(&used), "{package}");
+    let kid = world.json("/packages/pypi/wheels").await[2]["kid"].clone();
+    let found = world.get(&format!("/-/search?q={}", kid.as_str().expect("a KID"))).await;
+    assert_eq!(found.header("location"), "/packages/pypi/wheels/flask-3.1.2-py3-none-any.whl");
+}
+
+#[tokio::test]
 async fn a_new_keg_says_how_to_begin() {
     let keg = keg::Keg::in_memory();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let routes = web::guard(web::router(std::sync::Arc::new(keg.clone())));
-    tokio::spawn(async move { axum::serve(listener, routes).await });
+    tokio::spawn(web::serve(listener, routes));
     let filled = support::fixture::Filled::none();
     let world = World { keg, filled, address };
     let home = world.page("/").await;

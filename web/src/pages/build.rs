@@ -15,6 +15,7 @@ use crate::{
     format,
     location::url_of,
     overview,
+    places::Places,
     view::{Found, View},
 };
 
@@ -22,9 +23,11 @@ use crate::{
 pub async fn page(view: &View, found: &Found, key: &str) -> Result<Page, Fault> {
     let build: Build = view.doc_below(&found.entry, "build.json").await?.unwrap_or_default();
     let log = log_of(view, found, key, &build).await?;
+    let places = Places::of(view, &build.inputs.packages).await?;
     let took = build.took();
-    let running = build.state == "running";
-    let failed = build.error.as_ref().and_then(|error| Some((error.step.as_deref()?, took?)));
+    // What no part tells: of a failed build the step that failed.
+    let rest = build.error.as_ref().and_then(|error| error.step.as_deref()).unwrap_or("rest");
+    let rest = took.map(|took| (rest, took));
     let content = html! {
         div.head {
             h1 { "Build of " (build.app) " " (pill(work_tone(&build.state), &build.state)) }
@@ -32,7 +35,7 @@ pub async fn page(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
                 "For " (parts::app(&build.app))
                 @if let Some(pack) = &build.inputs.pack_name { " with the " b { (pack) } " pack" }
                 ", started " (parts::time(build.started.as_deref()))
-                @if let Some(took) = took.filter(|_| !running) { ", took " (format::seconds(took)) }
+                @if let Some(took) = took { ", took " (format::seconds(took)) }
                 "."
             }
         }
@@ -40,9 +43,9 @@ pub async fn page(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
         @if let Some(error) = &build.error {
             (parts::problem("The build failed", error, &html! {}))
         }
-        (parts::seconds_bar(&build.seconds, failed))
+        (parts::seconds_bar(&build.seconds, rest))
         (log::section("log", "Log", log.as_ref()))
-        (inputs(&build))
+        (inputs(&build, &places))
     };
     let page = Page::new(found, format!("Build {key}"), content);
     Ok(page.watching(view.seq, format!("/builds/{key}/build.json /machines")))
@@ -104,7 +107,7 @@ async fn log_of(
     })
 }
 
-fn inputs(build: &Build) -> Markup {
+fn inputs(build: &Build, places: &Places) -> Markup {
     let inputs = &build.inputs;
     let mut rows: Vec<(&str, Markup)> = vec![
         (
@@ -141,7 +144,7 @@ fn inputs(build: &Build) -> Markup {
             h2 #inputs { "Inputs" }
             p.soft { "The same inputs give the same build: this key." }
             (parts::facts(&rows))
-            (package::list(Some("Packages"), &inputs.packages, inputs.suite.as_deref()))
+            (package::list(Some("Packages"), &inputs.packages, inputs.suite.as_deref(), places))
         }
     }
 }

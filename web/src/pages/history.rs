@@ -10,7 +10,7 @@ use crate::{
     data,
     error::Fault,
     history::{self, Change, Reach},
-    location::Location,
+    location::{Location, url_of},
     view::{Found, View},
 };
 
@@ -28,6 +28,7 @@ pub async fn page(
     let here = location.current();
     let content = html! {
         h1 { "History of " span.path { (here.display()) } }
+        @if let Some(["apps", app]) = here.texts().as_deref() { (of_app(app)) }
         @if changes.is_empty() { p.empty { "It has not changed in the versions looked at." } }
         ol.timeline {
             @for (change, commit) in &changes { (entry(&here, change, commit)) }
@@ -81,6 +82,22 @@ async fn gather(
     let after = after.map_err(|_| Fault::bad_request("after must be the number of a version."))?;
     let found = history::of_path(view, location, after, Reach::far(PAGE)).await?;
     Ok((history::commits(view, found.changes).await?, found.next))
+}
+
+/// Where the rest of an app's history is: what lies at its own path is its configuration.
+fn of_app(app: &str) -> Markup {
+    html! {
+        p.lead {
+            "What was configured. See also "
+            @for (path, what, end) in [
+                (format!("/source/{app}"), "what was pushed", ", "),
+                (format!("/deploys/{app}.json"), "its deploys", " and "),
+                (format!("/oci-images/{app}"), "its releases", "."),
+            ] {
+                a href=(format!("{}?log", url_of(&path))) { (what) } (end)
+            }
+        }
+    }
 }
 
 fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {

@@ -106,7 +106,7 @@ pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
     for (key, build) in &builds {
         rows.push(build_row(view, key, build).await);
     }
-    let heads = &["Build", "State", "App", "Source", "Pack", "Took", "When"];
+    let heads = &["App", "State", "Source", "Build", "Pack", "Took", "When"];
     let content = html! {
         h1 { "Builds" }
         p.lead { "A build's key comes from its inputs, so the same inputs are never built twice." }
@@ -134,9 +134,8 @@ pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
 async fn build_row(view: &View, key: &str, build: &Build) -> Vec<Markup> {
     let source = view.commit_named(build.inputs.source.as_deref()).await;
     vec![
-        html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
+        html! { b { (parts::app(&build.app)) } },
         pill(work_tone(&build.state), &build.state),
-        parts::app(&build.app),
         match &source {
             Some((kid, commit)) => {
                 let text = kid.to_string();
@@ -147,6 +146,7 @@ async fn build_row(view: &View, key: &str, build: &Build) -> Vec<Markup> {
             }
             None => parts::kid_or_dash(None),
         },
+        html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
         html! { (build.inputs.pack_name.as_deref().unwrap_or("–")) },
         html! { (build.took().map_or_else(|| "–".to_owned(), format::seconds)) },
         parts::time(build.started.as_deref()),

@@ -8,6 +8,7 @@ use super::{
     log::{self, Log},
     object, packages,
     parts::{self, pill, work_tone},
+    process,
 };
 use crate::{
     ask::Ask,
@@ -15,6 +16,7 @@ use crate::{
     error::Fault,
     format,
     location::url_of,
+    places::{self, Places},
     view::{Found, View},
 };
 
@@ -39,9 +41,13 @@ pub async fn page(view: &View, found: &Found, name: &str, ask: &Ask) -> Result<P
         Some(about) => (about.name.clone(), of_debian(about)),
         None => of_wheel(name),
     };
+    let holders = match found.entry.kid() {
+        Some(kid) => places::holders(view, &kid).await?,
+        None => Vec::new(),
+    };
     let content = html! {
         h1 { (title) }
-        (parts::facts(&[rows, of_tree(found)].concat()))
+        (parts::facts(&[rows, of_tree(found), held_by(&holders)].concat()))
         section aria-labelledby="files" {
             h2 #files { "Files" }
             @if let Some(files) = &files {
@@ -102,8 +108,27 @@ fn of_tree(found: &Found) -> Facts {
     }
 }
 
+/// The apps that hold it.
+fn held_by(holders: &[(String, keg::Kid)]) -> Facts {
+    let shown = html! {
+        @for (at, (app, release)) in holders.iter().enumerate() {
+            @if at > 0 { ", " }
+            @let text = release.to_string();
+            (parts::app(app)) " "
+            (parts::kid_at(&text, &process::at(&format!("/oci-images/{app}"), &text)))
+        }
+        @if holders.is_empty() { span.none { "no current release" } }
+    };
+    vec![("Used by", shown)]
+}
+
 /// Packages with their versions, each linked to its page or tree.
-pub fn list(title: Option<&str>, packages: &[Package], suite: Option<&str>) -> Markup {
+pub fn list(
+    title: Option<&str>,
+    packages: &[Package],
+    suite: Option<&str>,
+    places: &Places,
+) -> Markup {
     if packages.is_empty() {
         return html! {};
     }
@@ -112,7 +137,7 @@ pub fn list(title: Option<&str>, packages: &[Package], suite: Option<&str>) -> M
             ul.packages {
                 @for package in packages {
                     li {
-                        @match link(package, suite) {
+                        @match link(package, suite, places) {
                             Some(url) => a href=(url) { (package.name) },
                             None => span { (package.name) },
                         }
@@ -169,7 +194,11 @@ pub fn of_wheel_name(file: &str) -> Option<Package> {
 }
 
 /// Where a package is to be seen.
-fn link(package: &Package, suite: Option<&str>) -> Option<String> {
+fn link(package: &Package, suite: Option<&str>, places: &Places) -> Option<String> {
+    let kid: Option<keg::Kid> = package.kid.as_deref().and_then(|kid| kid.parse().ok());
+    if let Some(url) = kid.and_then(|kid| places.get(&kid)) {
+        return Some(url.to_owned());
+    }
     if let Some(file) = &package.file {
         return Some(url_of(&format!("/packages/pypi/wheels/{file}")));
     }
@@ -179,8 +208,7 @@ fn link(package: &Package, suite: Option<&str>) -> Option<String> {
         let name = format!("{}_{version}_{arch}", package.name);
         return Some(url_of(&format!("/packages/debian/{suite}/pool/{name}")));
     }
-    let kid: keg::Kid = package.kid.as_deref()?.parse().ok()?;
-    Some(format!("/-/kid/{kid}"))
+    kid.map(|kid| format!("/-/kid/{kid}"))
 }
 
 /// `/packages/locks/<key>.json`.
@@ -212,8 +240,8 @@ pub async fn lock(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
         @if let Some(error) = &lock.error {
             (parts::problem("The import failed", error, &html! {}))
         }
-        @if let Some(part) = &lock.debian { (section("Debian", part)) }
-        @if let Some(part) = &lock.pypi { (section("PyPI", part)) }
+        @if let Some(part) = &lock.debian { (section(view, "Debian", part).await?) }
+        @if let Some(part) = &lock.pypi { (section(view, "PyPI", part).await?) }
         @if lock.stream.is_some() { (log::section("log", "Log", log.as_ref())) }
         @if let Some(request) = &request {
             section aria-labelledby="request" {
@@ -226,7 +254,8 @@ pub async fn lock(view: &View, found: &Found, key: &str) -> Result<Page, Fault> 
     Ok(page.watching(view.seq, format!("/packages/locks/{key}.json")))
 }
 
-fn section(name: &str, part: &LockPart) -> Markup {
+async fn section(view: &View, name: &str, part: &LockPart) -> Result<Markup, Fault> {
+    let places = Places::of(view, &part.packages).await?;
     let mut rows: Vec<(&str, Markup)> = Vec::new();
     if let Some(suite) = &part.suite {
         rows.push(("Suite", html! { (suite) }));
@@ -240,11 +269,11 @@ fn section(name: &str, part: &LockPart) -> Markup {
     if let Some(tree) = &part.tree {
         rows.push(("Tree", parts::kid(tree)));
     }
-    html! {
+    Ok(html! {
         section {
             h2 { (name) }
             (parts::facts(&rows))
-            (list(None, &part.packages, part.suite.as_deref()))
+            (list(None, &part.packages, part.suite.as_deref(), &places))
         }
-    }
+    })
 }

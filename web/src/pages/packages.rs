@@ -16,6 +16,7 @@ use crate::{
     error::Fault,
     format,
     location::url_of,
+    places::Places,
     view::{Found, View},
 };
 
@@ -103,7 +104,7 @@ async fn group(
                     (format::bytes(size))
                     @if names.len() > MAX_LISTED { "; the first " (MAX_LISTED) " are listed" } "."
                 }
-                (package::list(None, &packages, suite))
+                (package::list(None, &packages, suite, &Places::default()))
             }
         }
     })
@@ -146,10 +147,8 @@ impl Import {
 
     fn row(&self) -> Vec<Markup> {
         let state = self.lock.as_ref().map_or("waiting", |lock| lock.state.as_str());
-        let took = self
-            .lock
-            .as_ref()
-            .and_then(|lock| parts::span(lock.started.as_deref(), Some(lock.finished.as_deref()?)));
+        let lock = self.lock.as_ref();
+        let took = lock.and_then(|l| parts::span(l.started.as_deref(), l.finished.as_deref()));
         let place = if self.lock.is_some() { "locks" } else { "requests" };
         let url = url_of(&format!("/packages/{place}/{}", self.key));
         vec![

@@ -150,13 +150,9 @@ pub fn time_ms(ms: i64) -> Markup {
     time(Some(&keg::time::rfc3339(ms)))
 }
 
-/// How long something took: from one document's time to another, or up to now.
+/// How long something took, from one document's time to another.
 pub fn span(from: Option<&str>, to: Option<&str>) -> Option<f64> {
-    let from = format::parse_time(from?)?;
-    let to = match to {
-        Some(to) => format::parse_time(to)?,
-        None => keg::time::now_ms(),
-    };
+    let (from, to) = (format::parse_time(from?)?, format::parse_time(to?)?);
     Some((to - from).max(0) as f64 / 1000.0)
 }
 
@@ -264,7 +260,7 @@ pub fn chain(links: &[Link]) -> Markup {
 }
 
 /// The parts of a duration as one bar with a legend, in the order given. `last` is a part that is
-/// known by the whole duration alone, as it was not finished: its name, and all seconds.
+/// known by the whole duration alone: its name, and all seconds.
 pub fn seconds_bar(
     seconds: &serde_json::Map<String, serde_json::Value>,
     last: Option<(&str, f64)>,
@@ -277,7 +273,10 @@ pub fn seconds_bar(
         .collect();
     let known: f64 = parts.iter().map(|(_, value)| value).sum();
     if let Some((name, whole)) = last.filter(|(name, _)| !seconds.contains_key(*name)) {
-        parts.push((name, (whole - known).max(0.0)));
+        let rest = whole - known;
+        if !parts.is_empty() && rest >= 0.000_5 {
+            parts.push((name, rest));
+        }
     }
     let total: f64 = parts.iter().map(|(_, value)| value).sum();
     if parts.is_empty() {

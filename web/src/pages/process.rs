@@ -233,15 +233,15 @@ pub fn at(path: &str, kid: &str) -> String {
     }
 }
 
-/// A build in a few words: `python in 1.4 s`, `failed after 535 ms`.
+/// A build in a few words: `python in 1.4 s`, `failed after 535 ms`, `running since just now`.
 fn built(build: &Build) -> Markup {
-    let how = match build.state.as_str() {
-        "failed" => "failed after",
-        "running" => "running for",
-        _ => build.inputs.pack_name.as_deref().map_or("took", |_| "in"),
-    };
-    let pack = build.inputs.pack_name.as_deref().filter(|_| how != "took").unwrap_or("");
-    html! { (pack) " " (how) @if let Some(took) = build.took() { " " (format::seconds(took)) } }
+    let pack = build.inputs.pack_name.as_deref().unwrap_or("built");
+    let took = build.took().map_or_else(|| "–".to_owned(), format::seconds);
+    match build.state.as_str() {
+        "running" => html! { "running since " (parts::time(build.started.as_deref())) },
+        "failed" => html! { "failed after " (took) },
+        _ => html! { (pack) " in " (took) },
+    }
 }
 
 /// The size of an image: of its files, which its layers hold once more.

@@ -15,6 +15,7 @@ use crate::{
     format,
     location::url_of,
     overview,
+    places::Places,
     view::{Found, View},
 };
 
@@ -41,6 +42,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
         source: extra("source").or(source.kid.as_deref()),
     };
     let links = origin.links(view, "Release").await?;
+    let places = Places::of(view, &build.inputs.packages).await?;
     let running = running(view, &text).await?;
     let content = html! {
         div.head {
@@ -62,7 +64,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
             @if build.inputs.packages.is_empty() { p.empty { "None." } }
-            (package::list(None, &build.inputs.packages, build.inputs.suite.as_deref()))
+            (package::list(None, &build.inputs.packages, build.inputs.suite.as_deref(), &places))
         }
         p.more {
             a href=(url_of(&format!("/apps/{app}"))) { "The app" } " · "
