@@ -53,6 +53,7 @@ impl Stamp {
 }
 
 /// The same entry with owner and time of `stamp` on it and everything below, without set-id bits.
+/// What points to a value elsewhere becomes an empty directory.
 ///
 /// # Errors
 /// The store fails, or the tree is too deep.
@@ -67,8 +68,13 @@ fn stamp_at(
     depth: usize,
 ) -> Result<Entry, TreesError> {
     let attrs = stamp.apply(&entry.attrs);
-    let Value::Tree { kid, .. } = &entry.value else {
-        return Ok(Entry { value: entry.value.clone(), attrs });
+    let kid = match &entry.value {
+        Value::Tree { kid, .. } => kid,
+        // A git submodule: nothing of it is here, so the app sees what git leaves of one.
+        Value::Pointer { .. } => {
+            return Ok(Entry { attrs, ..objects.put_tree(&Tree::default())? });
+        }
+        _ => return Ok(Entry { value: entry.value.clone(), attrs }),
     };
     if depth > MAX_DEPTH {
         return Err(TreesError::TooDeep);
@@ -214,6 +220,20 @@ mod tests {
         let (lower, upper) = (make(store, &[]), make(store, &[(".wh.x", "")]));
         let error = delta(store, &lower, &upper).expect_err("refused").to_string();
         assert!(error.contains(".wh."), "{error}");
+    }
+
+    #[test]
+    fn submodules_are_empty_directories_to_the_app() {
+        let keg = Keg::in_memory();
+        let store = keg.objects();
+        let (source, reference) = ("https://example.org/lib.git".to_owned(), "0".repeat(40));
+        let value = Value::Pointer { source, reference, kid: None };
+        let pointer = Entry { value, attrs: Attrs::with_mode(0o755) };
+        let entry = set(store, &make(store, &[("a", "1")]), "lib/x", pointer);
+        let stamped = stamp(store, &entry, Stamp { uid: 1000, gid: 1000, mtime: 7 });
+        let mut got = Vec::new();
+        list(store, &stamped.expect("stamped"), "", &mut got);
+        assert_eq!(got, ["/a", "/lib/x/"]);
     }
 
     #[test]

@@ -51,9 +51,16 @@ pub(crate) fn advertise(
 }
 
 /// The refs; what the newest push left here, though no ref names it; a placeholder for none.
+///
+/// A ref whose deploy has no outcome yet is told as it was before: to a client for which main is
+/// up to date already, git sends nothing, and says nothing of a deploy that may still fail.
 fn lines(repo: &Repo) -> Vec<(ObjectId, &str)> {
-    let mut lines: Vec<_> = repo.refs.iter().map(|(name, id)| (*id, name.as_str())).collect();
-    let kept = repo.push.as_ref().filter(|push| push.state == PushState::Failed);
+    let told = repo.refs.iter().filter_map(|(name, &id)| {
+        let before = repo.pending(name).map_or(Some(id), |pending| pending.from);
+        Some((before?, name.as_str()))
+    });
+    let mut lines: Vec<_> = told.collect();
+    let kept = repo.push.as_ref().filter(|push| push.state != PushState::Done);
     if let Some(id) = kept.and_then(|push| ObjectId::from_hex(push.git.as_bytes()).ok()) {
         lines.push((id, ".have"));
     }

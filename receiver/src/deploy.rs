@@ -83,7 +83,11 @@ fn told(
                     answer.say(&format!("       {hint}"));
                 }
             }
-            answer.say(&format!("       {kept}; what ran before still runs; push again to retry"));
+            let before = match serves(keg, app) {
+                true => "; what ran before still runs",
+                false => "",
+            };
+            answer.say(&format!("       {kept}{before}; push again to retry"));
             Err(format!("{what}: {message}"))
         }
         Outcome::Superseded => {
@@ -107,4 +111,15 @@ fn told(
             "the deploy takes too long to watch; see keg log /deploys/{app}.json; {kept}"
         )),
     }
+}
+
+/// Whether any machine serves a release of the app. Only for what is said, so errors mean no.
+fn serves(keg: &Keg, app: &AppName) -> bool {
+    let Ok(machines) = "/machines".parse() else { return false };
+    let machines = keg.list(&machines).unwrap_or_default();
+    machines.iter().any(|(machine, _)| {
+        let path = format!("/machines/{machine}/apps/{app}.json").parse();
+        let document = path.ok().and_then(|path| keg.get_json(&path).ok().flatten());
+        document.is_some_and(|document| !document["live"].is_null())
+    })
 }

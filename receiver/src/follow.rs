@@ -18,9 +18,11 @@ use crate::{
 
 /// How often something is sent while nothing happens.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How long a builder may take to take a source, and a mayor to take a release.
+/// How long a builder may take to take a source while it has nothing else to do.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long the build before ours may take.
+/// How long a mayor may take to take a release.
+const START: Duration = Duration::from_secs(30);
+/// How long the builds before ours may take.
 const QUEUED: Duration = Duration::from_secs(30 * 60);
 /// How long a deploy is watched at all.
 const MAX_DEPLOY: Duration = Duration::from_secs(4 * 3600);
@@ -34,6 +36,9 @@ pub(crate) enum FollowError {
     /// The watch.
     #[error("the deploy cannot be followed: {0}")]
     Watch(#[from] WatchError),
+    /// The process table.
+    #[error("the deploy cannot be followed: {0}")]
+    Process(#[from] keg::process::ProcessError),
     /// The log.
     #[error("the build log cannot be read: {0}")]
     Stream(#[from] StreamError),
@@ -79,6 +84,7 @@ pub(crate) async fn follow(
         ticks,
         stage: Stage::Waiting,
         since: start,
+        told_to_wait: false,
     };
     loop {
         let stage = settle::stage(keg, app, source)?;
@@ -96,9 +102,22 @@ pub(crate) async fn follow(
                 return Ok(Outcome::Failed(failure.clone(), follower.log.shown));
             }
             Stage::Superseded => return Ok(Outcome::Superseded),
-            Stage::Waiting if follower.since.elapsed() > ANSWER => return Ok(Outcome::NoBuilder),
+            Stage::Waiting if follower.since.elapsed() > ANSWER => {
+                if !builds(keg)? {
+                    return Ok(Outcome::NoBuilder);
+                }
+                if start.elapsed() > QUEUED {
+                    return Ok(Outcome::TooLong);
+                }
+                // Between two builds there may be none.
+                follower.since = Instant::now();
+                if !std::mem::replace(&mut follower.told_to_wait, true) {
+                    answer.say("       waiting for builds of other apps");
+                }
+                follower.wait(answer).await?;
+            }
             Stage::Queued if follower.since.elapsed() > QUEUED => return Ok(Outcome::TooLong),
-            Stage::Built(_, release) if follower.since.elapsed() > ANSWER => {
+            Stage::Built(_, release) if follower.since.elapsed() > START => {
                 return Ok(Outcome::NoMayor(*release));
             }
             _ if start.elapsed() > MAX_DEPLOY => return Ok(Outcome::TooLong),
@@ -114,6 +133,13 @@ struct Follower {
     ticks: Interval,
     stage: Stage,
     since: Instant,
+    told_to_wait: bool,
+}
+
+/// Whether anything is being built on this machine, for whichever app.
+fn builds(keg: &Keg) -> Result<bool, FollowError> {
+    let rows = keg::process::rows(keg)?;
+    Ok(rows.iter().any(|row| row["type"] == "work/build"))
 }
 
 impl Follower {

@@ -123,6 +123,7 @@ pub(crate) fn land(
             .iter()
             .zip(&outcomes)
             .filter_map(|(command, outcome)| outcome.is_ok().then_some(command))
+            .filter(|command| command.old != command.new)
             .collect();
         if accepted.is_empty() {
             return Ok(Landed { outcomes, source: None });

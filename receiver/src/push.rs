@@ -5,7 +5,8 @@ use std::{
     time::Instant,
 };
 
-use keg::{Keg, path::AppName};
+use gix_hash::ObjectId;
+use keg::{Keg, Kid, path::AppName};
 
 use crate::{
     answer::Answer,
@@ -16,8 +17,8 @@ use crate::{
     pack::{self, PackError},
     policy::{self, Refusal},
     repack,
-    repo::{self, MAIN, RepoError},
-    request::{Request, RequestError},
+    repo::{self, MAIN, Repo, RepoError},
+    request::{Command, Request, RequestError},
     settle::{self, SettleError},
     taken::Taken,
 };
@@ -70,7 +71,7 @@ pub(crate) fn push(keg: &Keg, app: &AppName, input: &mut dyn Read, output: &mut 
     }
     // A missing row in the process table is no reason to refuse a push.
     let _row = keg::process::register(keg, "work/receive", app.as_str()).ok();
-    match store(keg, app, &request, input, &mut answer, start) {
+    match store(keg, app, &mut request, input, &mut answer, start) {
         Ok(Landed { mut outcomes, source }) => {
             if let Some(source) = source {
                 let deployed = deploy(keg, app, &request, &source, &mut answer);
@@ -99,12 +100,13 @@ pub(crate) fn push(keg: &Keg, app: &AppName, input: &mut dyn Read, output: &mut 
 fn store(
     keg: &Keg,
     app: &AppName,
-    request: &Request,
+    request: &mut Request,
     input: &mut dyn Read,
     answer: &mut Answer<'_>,
     start: Instant,
 ) -> Result<Landed, PushError> {
     let repo = settle::settled(keg, app)?;
+    let joined = as_told(&repo, request);
     let mut verdicts: Vec<Result<(), String>> = request
         .commands
         .iter()
@@ -133,16 +135,44 @@ fn store(
         }
     }
     land::all_or_none(request, &mut verdicts);
-    let main = request.commands.iter().zip(&verdicts).find(|(c, v)| c.name == MAIN && v.is_ok());
+    let new = |c: &Command| c.name == MAIN && c.old != c.new;
+    let main = request.commands.iter().zip(&verdicts).find(|(c, v)| new(c) && v.is_ok());
     let source = match main {
         Some((command, _)) => Some(taken.convert(keg, &repo, &mut packs, command.new)?),
         None => None,
     };
     let accepted = verdicts.iter().any(Result::is_ok);
     let files = if accepted { taken.files(keg)? } else { None };
-    let landed = land::land(keg, repo, request, verdicts, files, source)?;
-    if let Some(source) = &landed.source {
-        taken.tell(source, start, answer);
+    let mut landed = land::land(keg, repo, request, verdicts, files, source)?;
+    match (&landed.source, joined) {
+        (Some(source), _) => taken.tell(source, start, answer),
+        (None, Some(source)) => {
+            answer.say("-----> This commit is being deployed already; following that");
+            landed.source = Some(source);
+        }
+        (None, None) => {}
     }
     Ok(landed)
+}
+
+/// Corrects what the client took for the refs' values, where it was told those from before a push
+/// that is being deployed, or they have moved to what it wants since. The source of the push it
+/// joins, if it wants main to be what that one made it.
+fn as_told(repo: &Repo, request: &mut Request) -> Option<Kid> {
+    let null = ObjectId::null(gix_hash::Kind::Sha1);
+    let mut joined = None;
+    for command in &mut request.commands {
+        let pending = repo.pending(&command.name);
+        if repo.refs.get(&command.name) == Some(&command.new) {
+            command.old = command.new;
+            if command.name == MAIN && pending.is_some() {
+                joined = repo.push.as_ref().map(|push| push.source);
+            }
+        } else if let Some(pending) = pending
+            && pending.from.unwrap_or(null) == command.old
+        {
+            command.old = pending.to;
+        }
+    }
+    joined
 }

@@ -100,6 +100,15 @@ pub(crate) struct Moved {
     pub(crate) to: Option<String>,
 }
 
+/// A ref that may yet go back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pending {
+    /// What it was; what clients are told.
+    pub(crate) from: Option<ObjectId>,
+    /// What it is.
+    pub(crate) to: ObjectId,
+}
+
 /// The refs of an app.
 pub(crate) type Refs = BTreeMap<String, ObjectId>;
 
@@ -145,6 +154,16 @@ impl Repo {
         };
         let files = files(keg, app, &at)?;
         Ok(Self { app: app.clone(), refs, refs_kid, push, push_kid, source, tree, files })
+    }
+
+    /// How the newest push moved this ref, if its deploy has no outcome yet.
+    pub(crate) fn pending(&self, name: &str) -> Option<Pending> {
+        let push = self.push.as_ref().filter(|push| push.state == PushState::Deploying)?;
+        let moved = push.undo.get(name)?;
+        let id = |text: &String| ObjectId::from_hex(text.as_bytes()).ok();
+        let to = moved.to.as_ref().and_then(id)?;
+        let here = self.refs.get(name) == Some(&to);
+        here.then(|| Pending { from: moved.from.as_ref().and_then(id), to })
     }
 
     /// The files in `packs/` with this extension: name without it, and KID.

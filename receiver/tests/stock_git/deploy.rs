@@ -26,6 +26,8 @@ pub const TESTS: &[Test] = &[
     ("deploy_outlives_the_client", outlives_the_client),
     ("deploy_outlives_the_push_process", outlives_the_push_process),
     ("deploy_superseded_by_a_newer_push", superseded),
+    ("deploy_joined_by_the_same_push", joined),
+    ("deploy_waits_for_other_apps", waits_for_others),
 ];
 
 /// Starts `git push keg main` and leaves it running.
@@ -209,6 +211,7 @@ fn without_a_builder() {
     assert_eq!(state(&world), "deploying");
     // A builder comes after all: the next one who looks finds it settled.
     let source = source_of(&world, &repo.head());
+    assert_eq!(repo.ask(&["ls-remote", "keg"]).lines().count(), 2, "HEAD and main");
     let error = json!({"step": "build", "message": "nope"});
     deploy(&world, source, "failed", json!({"error": error}));
     let refs = repo.ask(&["ls-remote", "keg"]);
@@ -274,4 +277,55 @@ fn superseded() {
     end(second).expect(false, &["build failed: build: nope"]);
     // The first never ran either, so nothing is deployed.
     assert_eq!(world.main("blog"), None);
+}
+
+/// A second push of what is being deployed hears how that ends, instead of "up to date".
+fn joined() {
+    let world = World::new();
+    let repo = world.repo("blog", &[("a", "1\n")]);
+    let first = push(&repo);
+    let source = source_of(&world, &repo.head());
+    deploy(&world, source, "building", json!({}));
+    let second = push(&repo);
+    // A commit beside it is not taken for one that follows it.
+    let other = world.repo("other", &[("b", "1\n")]);
+    other.git(&["push", &world.app_url("blog"), "main"]).expect(false, &["not a fast-forward"]);
+    until("two pushes to wait", || (receives(&world) == 2).then_some(()));
+    let error = json!({"step": "build", "message": "nope"});
+    deploy(&world, source, "failed", json!({"error": error}));
+    end(first).expect(false, &["build failed: build: nope"]);
+    end(second).expect(false, &["is being deployed already", "build failed: build: nope"]);
+    assert_eq!(world.main("blog"), None);
+
+    // Nothing of the failure stands in the way of a third attempt, which two wait for again.
+    let (first, again) = (push(&repo), || Some(source_of(&world, &repo.head())));
+    let newer = until("the next source", || again().filter(|again| *again != source));
+    let release = build(&world, newer);
+    let second = push(&repo);
+    until("two pushes to wait", || (receives(&world) == 2).then_some(()));
+    machine(&world, release, "live", json!({}));
+    end(first).expect(true, &["=====> live at"]);
+    end(second).expect(true, &["=====> live at"]);
+    repo.git(&["push", "keg", "main"]).expect(true, &["Everything up-to-date"]);
+    assert_eq!(world.main("blog"), Some(repo.head()));
+    assert_eq!(source_of(&world, &repo.head()), newer, "no source was made by joining");
+}
+
+/// Pushes that are under way, from the process table.
+fn receives(world: &World) -> usize {
+    let rows = keg::process::rows(&world.keg).expect("readable");
+    rows.iter().filter(|row| row["type"] == "work/receive").count()
+}
+
+fn waits_for_others() {
+    let world = World::new();
+    let building = keg::process::register(&world.keg, "work/build", "other").expect("a row");
+    let repo = world.repo("blog", &[("a", "1\n")]);
+    let child = push(&repo);
+    let source = source_of(&world, &repo.head());
+    // Longer than a builder with nothing to do may take.
+    std::thread::sleep(std::time::Duration::from_secs(11));
+    drop(building);
+    deploy(&world, source, "failed", json!({"error": {"step": "build", "message": "nope"}}));
+    end(child).expect(false, &["waiting for builds of other apps", "build failed: build: nope"]);
 }
