@@ -37,7 +37,12 @@ fn pages(world: &World) -> Vec<String> {
         "/source/blog/static/logo.svg".to_owned(),
         "/packages/locks/a1b2c3d4e5f60718".to_owned(),
         "/packages/debian/trixie/pool/libc6_2.41-12_amd64".to_owned(),
+        "/packages".to_owned(),
+        "/packages/requests".to_owned(),
+        "/builds".to_owned(),
+        "/deploys".to_owned(),
         "/oci-images/blog?log".to_owned(),
+        "/apps/blog?log".to_owned(),
         "/deploys/blog.json".to_owned(),
         "/-/search?q=o".to_owned(),
         "/nothing/here".to_owned(),
@@ -57,9 +62,32 @@ async fn a_build_log_grows_and_the_page_follows_its_end() {
     tab.wait_for("document.querySelectorAll('.term .l').length === 3").await;
     let last = tab.eval("[...document.querySelectorAll('.term .l')].pop().outerHTML").await;
     assert_eq!(last, "<span class=\"l step\">-----&gt; Live &lt;b&gt;now&lt;/b&gt;\n</span>");
-    // The build ends: the document says so, the stream is sealed, the page shows both.
+    // A log that is longer than its box is followed at its end, unless one reads further up; a
+    // change of the page around it leaves that as it is.
+    for at in 0..200 {
+        log.line(&format!("       line {at}")).expect("written");
+    }
     let path: NamePath =
         format!("/builds/{}/build.json", filled.running_build).parse().expect("a path");
+    let left = "(p => p.scrollHeight - p.scrollTop - p.clientHeight)\
+                (document.querySelector('.term pre'))";
+    tab.wait_for("document.querySelectorAll('.term .l').length === 203").await;
+    tab.wait_for(&format!("{left} < 2")).await;
+    for (scroll, kept) in
+        [("", format!("{left} < 2")), ("p.scrollTop = 40", "p.scrollTop === 40".into())]
+    {
+        let pre = "const p = document.querySelector('.term pre');";
+        tab.eval(&format!("(() => {{ {pre} {scroll} }})()")).await;
+        let pack = format!("python{}", kept.len());
+        let mut build = world.keg.get_json(&path).expect("read").expect("there");
+        build["inputs"]["pack_name"] = pack.clone().into();
+        let txn = Txn::new("service/builder", "detected").set_json(path.clone(), build);
+        world.keg.commit(txn).expect("committed");
+        let shown = format!("document.querySelector('.lead').textContent.includes('{pack}')");
+        tab.wait_for(&shown).await;
+        assert_eq!(tab.eval(&format!("(() => {{ {pre} return {kept} }})()")).await, true, "{kept}");
+    }
+    // The build ends: the document says so, the stream is sealed, the page shows both.
     let mut build = world.keg.get_json(&path).expect("read").expect("there");
     build["state"] = "done".into();
     let entry = world.keg.streams().seal(&filled.running_stream).expect("sealed");
@@ -68,7 +96,8 @@ async fn a_build_log_grows_and_the_page_follows_its_end() {
     world.keg.commit(txn).expect("committed");
     tab.wait_for("document.querySelector('h1 .pill').textContent === 'done'").await;
     tab.wait_for("!document.querySelector('[data-stream]')").await;
-    assert_eq!(tab.eval("document.querySelectorAll('.term .l').length").await, 3, "no line twice");
+    let lines = tab.eval("document.querySelectorAll('.term .l').length").await;
+    assert_eq!(lines, 203, "no line twice");
     assert!(tab.complaints.is_empty(), "{:?}", tab.complaints);
 }
 

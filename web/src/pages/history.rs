@@ -114,8 +114,11 @@ fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
     html! {
         li {
             p.subject {
-                a href=(location.at_kid(&change.version).url()) {
-                    (parts::short_text(parts::subject(&commit.message)))
+                @let subject = parts::short_text(parts::subject(&commit.message));
+                // In a version that removed it there is nothing to see.
+                @match &change.new {
+                    Some(_) => a href=(location.at_kid(&change.version).url()) { (subject) },
+                    None => (subject),
                 }
             }
             p.meta {
