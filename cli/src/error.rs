@@ -87,6 +87,13 @@ impl CommandError {
         self
     }
 
+    /// A command line that clap cannot read.
+    pub fn usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        Self::cli(first.trim_start_matches("error: ")).hint("`keg help COMMAND` shows examples")
+    }
+
     /// Writes it the way the user asked for (`--json` or words) and gives the exit code.
     pub fn report(&self, json: bool) -> i32 {
         if self.kind == Kind::BrokenPipe {
@@ -115,7 +122,8 @@ impl CommandError {
         let mut next = self.source.as_deref().map(|e| e as &(dyn Error + 'static));
         while let Some(error) = next {
             let text = error.to_string();
-            if causes.last() != Some(&text) {
+            // Many errors say their cause themselves.
+            if !causes.last().unwrap_or(&self.message).ends_with(&text) {
                 causes.push(text);
             }
             next = error.source();

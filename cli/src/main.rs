@@ -19,7 +19,13 @@ use crate::{
 
 fn main() {
     // Written to a closed pipe we want an error, as Rust has it; children get the default back.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
+            std::process::exit(CommandError::usage(&error).report(true));
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.command.wants_json();
     let code = match run(cli.command) {
         Ok(code) => code,

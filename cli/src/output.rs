@@ -1,6 +1,9 @@
 //! Printing: JSON or words, tables that line up, and writers that notice a closed pipe.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use serde_json::Value as Json;
 
@@ -15,11 +18,32 @@ pub fn json_line(document: &Json) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Prints one line of text.
+/// Prints one line of text, or several. What could drive a terminal is escaped: names and messages
+/// come from whoever pushed.
 pub fn line(text: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", plain(text))?;
+    Ok(())
+}
+
+/// Prints one line as it is: an app's own output.
+pub fn raw_line(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(())
+}
+
+/// Text with control characters other than tabs and line ends written as `\u{1b}`.
+fn plain(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if odd(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }
 
 /// Prints rows under headings, columns aligned; the last column is not padded.
@@ -39,7 +63,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), CommandError
             let padding = (width + 2).saturating_sub(cell.chars().count());
             text.extend(std::iter::repeat_n(' ', padding));
         }
-        writeln!(out, "{}", text.trim_end())?;
+        writeln!(out, "{}", plain(text.trim_end()))?;
     }
     Ok(())
 }
@@ -74,6 +98,16 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terminals_are_not_driven_by_names() {
+        for (text, want) in [
+            ("caf\u{e9}\tx\ny", "caf\u{e9}\tx\ny"),
+            ("a\u{1b}[2Jb\rc\u{9b}", "a\\u{1b}[2Jb\\rc\\u{9b}"),
+        ] {
+            assert_eq!(plain(text), want);
+        }
+    }
 
     #[test]
     fn bytes_for_people() {

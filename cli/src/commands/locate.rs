@@ -54,13 +54,19 @@ pub fn resolve(keg: &Keg, text: &str) -> Result<Kid, CommandError> {
     if let Some(kid) = prefix.full() {
         return Ok(kid);
     }
-    keg.resolve(&prefix).map_err(|error| CommandError::user(error.to_string()))
+    keg.resolve(&prefix).map_err(|error| {
+        CommandError::user(error.to_string())
+            .hint("`keg log PATH` and `keg ls PATH` show the KIDs of what has a name")
+    })
 }
 
 /// An entry for a KID that has no name.
 fn entry_of(keg: &Keg, kid: Kid) -> Result<Entry, CommandError> {
     let objects = keg.objects();
-    let missing = || CommandError::user(format!("{} is not in this Keg", kid.short()));
+    let missing = || {
+        CommandError::user(format!("{} is not in this Keg", kid.short()))
+            .hint("`keg log PATH` and `keg ls PATH` show the KIDs of what has a name")
+    };
     Ok(match objects.kind(&kid)?.ok_or_else(missing)? {
         Kind::Blob => Entry::file(kid, objects.blob_size(&kid)?),
         Kind::Commit => Entry::commit(kid),

@@ -13,6 +13,10 @@ use crate::{args::Output, error::CommandError, find, output};
 
 /// Pause between looks at the streams while following.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Longest line; what is longer is broken there.
+const MAX_LINE: usize = 1 << 20;
+/// Most lines taken from one stream at a time while following.
+const AT_ONCE: usize = 10_000;
 
 /// Prints the last `lines` lines, and those that come when following.
 pub fn run(app: &AppName, follow: bool, lines: usize, how: Output) -> Result<(), CommandError> {
@@ -25,25 +29,27 @@ pub fn run(app: &AppName, follow: bool, lines: usize, how: Output) -> Result<(),
     open_new(&keg, app, &mut tails)?;
     let mut past: Vec<String> = Vec::new();
     for tail in &mut tails {
-        past.extend(tail.read()?);
+        past.extend(tail.last(lines)?);
     }
     past.sort();
     for line in past.iter().skip(past.len().saturating_sub(lines)) {
         print(line, how)?;
     }
-    while follow {
+    loop {
+        if !follow {
+            return Ok(());
+        }
         std::thread::sleep(LOOK_EVERY);
         open_new(&keg, app, &mut tails)?;
         let mut news = Vec::new();
         for tail in &mut tails {
-            news.extend(tail.read()?);
+            tail.next(AT_ONCE, &mut |line| news.push(line))?;
         }
         news.sort();
         for line in &news {
             print(line, how)?;
         }
     }
-    Ok(())
 }
 
 /// One stream being read, with the piece of a line that is not finished.
@@ -54,16 +60,34 @@ struct Tail {
 }
 
 impl Tail {
-    fn read(&mut self) -> Result<Vec<String>, CommandError> {
-        let mut lines: VecDeque<String> = VecDeque::new();
-        loop {
-            let Piece::Bytes(bytes) = self.reader.try_next()? else { return Ok(lines.into()) };
-            self.rest.extend_from_slice(&bytes);
-            while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                lines.push_back(String::from_utf8_lossy(&line[..end]).into_owned());
+    /// The last lines of all there is now.
+    fn last(&mut self, lines: usize) -> Result<VecDeque<String>, CommandError> {
+        let mut last = VecDeque::new();
+        self.next(usize::MAX, &mut |line| {
+            last.push_back(line);
+            if last.len() > lines {
+                last.pop_front();
+            }
+        })?;
+        Ok(last)
+    }
+
+    /// Gives out complete lines as far as there are, and stops after about `most`.
+    fn next(&mut self, most: usize, give: &mut dyn FnMut(String)) -> Result<(), CommandError> {
+        let mut given = 0;
+        while given < most {
+            let Piece::Bytes(bytes) = self.reader.try_next()? else { return Ok(()) };
+            for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+                self.rest.extend_from_slice(part);
+                if part.ends_with(b"\n") || self.rest.len() > MAX_LINE {
+                    let line = String::from_utf8_lossy(&self.rest);
+                    give(line.trim_end_matches('\n').to_owned());
+                    self.rest.clear();
+                    given += 1;
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -71,9 +95,7 @@ impl Tail {
 fn open_new(keg: &Keg, app: &AppName, tails: &mut Vec<Tail>) -> Result<(), CommandError> {
     let prefix = format!("app-{app}-");
     for id in keg.streams().list(&prefix)? {
-        let rest = &id[prefix.len()..];
-        // `app-blog-web-0` is blog's; `app-blog-two-web-0` belongs to the app `blog-two`.
-        if rest.split('-').count() == 2 && !tails.iter().any(|tail| tail.id == id) {
+        if !tails.iter().any(|tail| tail.id == id) && is_of(keg, app, &id[prefix.len()..])? {
             let reader = keg.streams().open(&id)?;
             tails.push(Tail { id, reader, rest: Vec::new() });
         }
@@ -81,10 +103,28 @@ fn open_new(keg: &Keg, app: &AppName, tails: &mut Vec<Tail>) -> Result<(), Comma
     Ok(())
 }
 
+/// Whether `app-<app>-<rest>` is a stream of this app: `rest` is `web-0`. As types may have dashes,
+/// `big-job-0` is this app's as well, unless there is an app with the name and `-big`.
+fn is_of(keg: &Keg, app: &AppName, rest: &str) -> Result<bool, CommandError> {
+    let Some((kind, index)) = rest.rsplit_once('-') else { return Ok(false) };
+    if index.parse::<u32>().is_err() {
+        return Ok(false);
+    }
+    for (at, _) in kind.match_indices('-') {
+        let longer = format!("{app}-{}", &kind[..at]);
+        if let Ok(longer) = longer.parse::<AppName>()
+            && keg.get(&format!("/source/{longer}").parse()?)?.is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A line is `<time> <type>.<index> <out|err> <text>`.
 fn print(line: &str, how: Output) -> Result<(), CommandError> {
     if !how.json {
-        return output::line(line);
+        return output::raw_line(line);
     }
     let mut parts = line.splitn(4, ' ');
     let mut next = || parts.next().unwrap_or_default();

@@ -28,13 +28,22 @@ fn list_one(path: &str, entry: &Entry, how: Output) -> Result<(), CommandError> 
 }
 
 fn list(tree: &Tree, how: Output) -> Result<(), CommandError> {
-    let names = tree.entries.iter().map(|(name, entry)| (name.to_string_lossy(), entry));
     if how.json {
-        let rows = names.map(|(name, entry)| describe(&name, entry)).collect();
-        return output::json_line(&Json::Array(rows));
+        let rows = tree.entries.iter().map(|(name, entry)| {
+            let mut row = describe(&name.to_string_lossy(), entry);
+            if std::str::from_utf8(name.as_bytes()).is_err() {
+                let digits = name.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+                row["name_hex"] = json!(digits.collect::<String>());
+            }
+            row
+        });
+        return output::json_line(&Json::Array(rows.collect()));
     }
-    let rows: Vec<Vec<String>> = names
+    let rows: Vec<Vec<String>> = tree
+        .entries
+        .iter()
         .map(|(name, entry)| {
+            let name = name.to_string_lossy();
             let suffix = if matches!(entry.value, Value::Tree { .. }) { "/" } else { "" };
             vec![
                 kind(entry).to_owned(),

@@ -1,6 +1,9 @@
 //! `keg rollback`: an earlier release back in service, by moving one name.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use keg::{
     Keg, Kid,
@@ -28,8 +31,7 @@ pub fn run(app: &AppName, release: Option<&str>, how: Output) -> Result<(), Comm
     })?;
     let wanted = choose(&keg, app, current, release)?;
     let new = put_release(&keg, app, current, wanted)?;
-    let outcome_path: NamePath =
-        format!("/machines/{}/apps/{app}.json", keg::machine::name()).parse()?;
+    let outcome_path = outcome_path(app)?;
     let mut watch = keg.watch(&outcome_path, None)?;
     let txn = Txn::new("keg rollback", &format!("roll {app} back to {}", wanted.short()))
         .expect(path.clone(), Expected::Kid(current))
@@ -39,7 +41,8 @@ pub fn run(app: &AppName, release: Option<&str>, how: Output) -> Result<(), Comm
     report(app, new, wanted, &outcome, how)
 }
 
-/// The asked-for release of this app, or the newest whose tree differs from the current one's.
+/// The asked-for release of this app, or the newest before the current one that ran and differs
+/// from it: after a deploy that failed, the one that still serves.
 fn choose(
     keg: &Keg,
     app: &AppName,
@@ -48,11 +51,13 @@ fn choose(
 ) -> Result<Kid, CommandError> {
     let here = keg.objects().commit(&current)?;
     let asked = release.map(|text| locate::resolve(keg, text)).transpose()?;
+    let ran = ran(keg, app)?;
+    let earlier = |kid: Kid, tree: Kid| tree != here.tree && ran.contains(&kid);
     let mut next = here.parents.first().copied();
     for _ in 0..MAX_RELEASES {
         let Some(kid) = next else { break };
         let commit = keg.objects().commit(&kid)?;
-        if asked.map_or(commit.tree != here.tree, |asked| asked == kid) {
+        if asked.map_or_else(|| earlier(kid, commit.tree), |asked| asked == kid) {
             return Ok(kid);
         }
         next = commit.parents.first().copied();
@@ -63,9 +68,26 @@ fn choose(
             CommandError::user(format!("{} is the current release of {app}", kid.short()))
         }
         Some(kid) => CommandError::user(format!("{} is not a release of {app}", kid.short())),
-        None => CommandError::user(format!("{app} has no earlier release to go back to")),
+        None => CommandError::user(format!("{app} has no earlier release that ran")),
     }
     .hint(hint))
+}
+
+/// The releases of the app that have served on this machine.
+fn ran(keg: &Keg, app: &AppName) -> Result<HashSet<Kid>, CommandError> {
+    let mut ran = HashSet::new();
+    for change in keg.history(&outcome_path(app)?).take(MAX_RELEASES) {
+        let Some(kid) = change?.new.and_then(|entry| entry.kid()) else { continue };
+        let bytes = keg.objects().blob(&kid)?;
+        let document: Json = serde_json::from_slice(&bytes).unwrap_or_default();
+        ran.extend(document["live"].as_str().and_then(|text| text.parse::<Kid>().ok()));
+    }
+    Ok(ran)
+}
+
+/// Where the mayor of this machine says what became of the newest release.
+fn outcome_path(app: &AppName) -> Result<NamePath, CommandError> {
+    Ok(format!("/machines/{}/apps/{app}.json", keg::machine::name()).parse()?)
 }
 
 /// A new release commit with the old one's tree, so that history only grows.

@@ -88,9 +88,9 @@ fn status(pid: u32) -> Option<Status> {
 }
 
 fn by_kid(rows: &[Json], target: &str) -> Result<Vec<Json>, CommandError> {
-    let prefix: KidPrefix = target
-        .parse()
-        .map_err(|error: keg::kid::ParseKidError| CommandError::user(error.to_string()))?;
+    let prefix: KidPrefix = target.parse().map_err(|error: keg::kid::ParseKidError| {
+        CommandError::user(error.to_string()).hint("KIDs look like K-0123abcd")
+    })?;
     let matches = |row: &&Json| {
         KID_FIELDS.iter().any(|field| {
             row[*field]
