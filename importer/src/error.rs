@@ -89,6 +89,7 @@ fn debian_hint(error: &DebianError) -> String {
                 "the package is not one Keg takes; ask for another package or version".into()
             }
         },
+        DebianError::NotHere { suite, .. } => format!("run `keg import debian {suite} PACKAGE…`"),
         DebianError::Pool(PoolError::NoSource { .. }) => {
             "add the suite's source to /etc/apt/sources.list.d and try again".into()
         }

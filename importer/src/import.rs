@@ -82,6 +82,44 @@ pub fn import_now(
     import_as(&Machine::new(keg), &request.key(), &request, report)
 }
 
+/// Imports again what was imported: neither the lock nor what is remembered of the mirror and the
+/// index counts, so that newer versions come in. Returns the new lock, which takes the place of the
+/// old one (that stays in the name's history); builds notice where it differs.
+///
+/// # Errors
+/// The import failed: then a lock that was done stays. A mirror or index that cannot be reached is
+/// such a failure.
+pub fn refresh_now(
+    keg: &Keg,
+    request: &Request,
+    report: &mut Report<'_>,
+) -> Result<Json, ImportError> {
+    let request = request.clone().normal()?;
+    refresh_as(&Machine::new(keg), &request.key(), &request, report)
+}
+
+/// As [`refresh_now`], for the request that is known by this key: say, one of a build's `locks`.
+///
+/// # Errors
+/// As [`refresh_now`], and there is no such request.
+pub fn refresh_key(keg: &Keg, key: &str, report: &mut Report<'_>) -> Result<Json, ImportError> {
+    refresh_as(&Machine::new(keg), key, &asked(keg, key)?, report)
+}
+
+fn refresh_as(
+    machine: &Machine<'_>,
+    key: &str,
+    request: &Request,
+    report: &mut Report<'_>,
+) -> Result<Json, ImportError> {
+    let keg = machine.keg;
+    let _held = hold(keg, key, report)?;
+    let kept = done(keg, key)?.is_some();
+    let started = keg::time::now();
+    let anew = Anew::Yes { kept };
+    Import { keg, machine, key, request, started, anew }.run(report)
+}
+
 /// Imports a request under the key that it is known by, with a machine's configuration.
 fn import_as(
     machine: &Machine<'_>,
@@ -93,17 +131,30 @@ fn import_as(
     if let Some(lock) = done(keg, key)? {
         return Ok(lock);
     }
-    let _held = match Lockfile::attempt(keg, key)? {
-        Some(held) => held,
-        None => {
-            report(Progress::Phase("Waiting for another import of the same".into()));
-            Lockfile::wait(keg, key)?
-        }
-    };
+    let _held = hold(keg, key, report)?;
     if let Some(lock) = done(keg, key)? {
         return Ok(lock);
     }
-    Import { keg, machine, key, request, started: keg::time::now() }.run(report)
+    let started = keg::time::now();
+    Import { keg, machine, key, request, started, anew: Anew::No }.run(report)
+}
+
+/// Holds the request's lock file, for one import at a time.
+fn hold(keg: &Keg, key: &str, report: &mut Report<'_>) -> Result<Lockfile, ImportError> {
+    if let Some(held) = Lockfile::attempt(keg, key)? {
+        return Ok(held);
+    }
+    report(Progress::Phase("Waiting for another import of the same".into()));
+    Ok(Lockfile::wait(keg, key)?)
+}
+
+/// The request that is known by `key`. Whoever wrote it may have written it otherwise than we
+/// would: its key stays.
+fn asked(keg: &Keg, key: &str) -> Result<Request, ImportError> {
+    let found = if is_key(key) { keg.get_json(&request_path(key))? } else { None };
+    let document = found.filter(|document| key_of(document) == key);
+    let request = document.and_then(|document| serde_json::from_value::<Request>(document).ok());
+    Ok(request.ok_or_else(|| ImportError::no_request(key))?.normal()?)
 }
 
 /// The child process that does the request with this key, or, for [`WORKER`], packages for another
@@ -112,18 +163,9 @@ pub fn work_import(keg: &Keg, key: &str) -> i32 {
     if key == WORKER {
         return debian::pool::serve(keg);
     }
-    let run = || -> Result<Json, ImportError> {
-        let found = if is_key(key) { keg.get_json(&request_path(key))? } else { None };
-        let document = found.ok_or_else(|| ImportError::no_request(key))?;
-        if key_of(&document) != key {
-            return Err(ImportError::no_request(key));
-        }
-        let request: Request =
-            serde_json::from_value(document).map_err(|_| ImportError::no_request(key))?;
-        // Whoever wrote it may have written it otherwise than we would: its key stays.
-        import_as(&Machine::new(keg), key, &request.normal()?, &mut |_| {})
-    };
-    match run() {
+    let done = asked(keg, key)
+        .and_then(|request| import_as(&Machine::new(keg), key, &request, &mut |_| {}));
+    match done {
         Ok(_) => 0,
         Err(error) => {
             eprintln!("import {key}: {}", error.message());
@@ -138,6 +180,19 @@ struct Import<'a> {
     key: &'a str,
     request: &'a Request,
     started: String,
+    anew: Anew,
+}
+
+/// Whether what is there already counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Anew {
+    /// It does.
+    No,
+    /// It does not.
+    Yes {
+        /// There is a lock that is done, which stays until another one takes its place.
+        kept: bool,
+    },
 }
 
 impl Import<'_> {
@@ -184,9 +239,16 @@ impl Import<'_> {
         Err(ImportError::no_request(self.key))
     }
 
+    /// Whether the lock of an earlier import stays as long as this one is not done.
+    fn keeps(&self) -> bool {
+        self.anew == Anew::Yes { kept: true }
+    }
+
     fn begin(&self, stream: &str) -> Result<(), ImportError> {
-        let mut txn = Txn::new(AUTHOR, &format!("import {} begins", self.key))
-            .set_json(lock_path(self.key), self.document("running", stream));
+        let mut txn = Txn::new(AUTHOR, &format!("import {} begins", self.key));
+        if !self.keeps() {
+            txn = txn.set_json(lock_path(self.key), self.document("running", stream));
+        }
         if self.keg.get(&request_path(self.key))?.is_none() {
             let request = serde_json::to_value(self.request).expect("because it is plain data");
             txn = txn.set_json(request_path(self.key), request);
@@ -200,12 +262,12 @@ impl Import<'_> {
         let mut lock = json!({});
         let mut names = Vec::new();
         if let Some(want) = &self.request.debian {
-            let done = self.machine.import(want, self.key, report)?;
+            let done = self.machine.import(want, self.key, self.anew, report)?;
             lock["debian"] = done.lock;
             names.extend(done.names);
         }
         if let Some(want) = &self.request.pypi {
-            let done = pypi::import(self.keg, want, self.key, report)?;
+            let done = pypi::import(self.keg, want, self.key, self.anew, report)?;
             lock["pypi"] = done.lock;
             names.extend(done.names);
         }
@@ -229,6 +291,9 @@ impl Import<'_> {
     }
 
     fn fail(&self, log: Log<'_>, error: &ImportError) -> Result<(), ImportError> {
+        if self.keeps() {
+            return Ok(());
+        }
         let mut lock = self.ended("failed", log);
         lock["error"] = json!({ "message": error.message(), "hint": error.hint() });
         let txn = Txn::new(AUTHOR, &format!("import {} failed", self.key))

@@ -22,6 +22,6 @@ pub const AUTHOR: &str = "service/importer";
 pub const WORKER: &str = "packages";
 
 pub use error::ImportError;
-pub use import::{import_now, pending, request, work_import};
+pub use import::{import_now, pending, refresh_key, refresh_now, request, work_import};
 pub use progress::{Progress, Report};
 pub use request::{Base, DebianWant, PypiWant, Request};

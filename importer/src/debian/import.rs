@@ -15,6 +15,7 @@ use super::{
     snapshot::{self, Snapshot, SnapshotError, suite_path},
 };
 use crate::{
+    import::Anew,
     lockfile::{Lockfile, LockfileError},
     progress::{Progress, Report, counted},
     request::{Base, DebianWant},
@@ -50,6 +51,14 @@ pub enum DebianError {
     /// The root file system could not be made.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    /// Something that must be there is not.
+    #[error("{what} is not in this Keg: import it from the suite {suite} first")]
+    NotHere {
+        /// What.
+        what: String,
+        /// From where.
+        suite: String,
+    },
     /// Another import.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
@@ -110,7 +119,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Imports one request. The suite is fetched when it is not in the Keg, when it lacks a name,
-    /// or when packages must be fetched and it is old.
+    /// when packages must be fetched and it is old, or in any case to import anew.
     ///
     /// # Errors
     /// See [`DebianError`].
@@ -118,16 +127,18 @@ impl<'a> Machine<'a> {
         &self,
         want: &DebianWant,
         key: &str,
+        anew: Anew,
         report: &mut Report<'_>,
     ) -> Result<Done, DebianError> {
-        let (mut snapshot, mut fresh) = match snapshot::stored(self.keg, &want.suite)? {
+        let stored = snapshot::stored(self.keg, &want.suite)?;
+        let (mut snapshot, mut fresh) = match stored.filter(|_| anew == Anew::No) {
             Some(snapshot) => (snapshot, self.age(&want.suite)? < FRESH_MS),
-            None => (self.refresh(&want.suite, report)?, true),
+            None => (self.refresh(&want.suite, anew, report)?, true),
         };
         loop {
             match self.attempt(want, &snapshot, fresh, key, report) {
                 Err(error) if !fresh && may_be_cured(&error) => {
-                    snapshot = self.refresh(&want.suite, report)?;
+                    snapshot = self.refresh(&want.suite, anew, report)?;
                     fresh = true;
                 }
                 done => return done,
@@ -192,10 +203,15 @@ impl<'a> Machine<'a> {
     }
 
     /// Fetches the suite anew; one process at a time.
-    fn refresh(&self, suite: &str, report: &mut Report<'_>) -> Result<Snapshot, DebianError> {
+    fn refresh(
+        &self,
+        suite: &str,
+        anew: Anew,
+        report: &mut Report<'_>,
+    ) -> Result<Snapshot, DebianError> {
         let _lock = Lockfile::wait(self.keg, &format!("suite-{suite}"))?;
         // Another process may have done it meanwhile.
-        let stored = snapshot::stored(self.keg, suite)?;
+        let stored = snapshot::stored(self.keg, suite)?.filter(|_| anew == Anew::No);
         if let Some(snapshot) = stored.filter(|_| self.age(suite).is_ok_and(|age| age < FRESH_MS)) {
             return Ok(snapshot);
         }

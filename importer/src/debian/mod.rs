@@ -18,9 +18,12 @@ pub mod snapshot;
 pub mod tarball;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod together;
 pub mod users;
 pub mod verify;
 pub mod version;
+
+pub use together::{Times, Together, together};
 
 /// Debian's name for this machine's architecture.
 pub fn native_arch() -> &'static str {

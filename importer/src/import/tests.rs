@@ -209,6 +209,7 @@ fn requests_are_written_once_and_pending_until_done() {
         key: &other.key(),
         request: &other,
         started: String::new(),
+        anew: Anew::No,
     };
     died.begin("import-x").expect("begun");
     assert_eq!(pending(&keg).expect("read"), [other.key()]);
@@ -233,4 +234,34 @@ fn work_needs_a_request_that_fits_its_key() {
     );
     keg.commit(txn).expect("set");
     assert_eq!(work_import(&keg, "0123456789abcdef"), 1);
+}
+
+#[test]
+fn a_refresh_resolves_anew_and_keeps_the_lock_until_it_is_done() {
+    let mirror = mirror();
+    let sources = mirror.apt(&["demo"]);
+    let keg = Keg::in_memory();
+    let old = import(&keg, &sources, &["app"]).expect("good");
+    let want = Request::debian("demo", &["app"], Base::None);
+    let refresh = |sources: &Apt| {
+        let apt = || Ok(sources.clone());
+        let machine = Machine { keg: &keg, arch: "amd64", apt: &apt, workers: 0 };
+        refresh_as(&machine, &want.key(), &want, &mut |_| {})
+    };
+    let now = || keg.get_json(&lock_path(&want.key())).expect("read").expect("there");
+    // The snapshot is seconds old, and both packages are in the pool.
+    mirror.publish("demo", &[DebMaker::new("app", "2", vec![file("./usr/bin/app", "app 2")])]);
+    assert_eq!(import(&keg, &sources, &["app"]).expect("done already"), old);
+    let down = Apt { sources: Vec::new(), ..sources.clone() };
+    refresh(&down).expect_err("the mirror is gone");
+    assert_eq!(now(), old, "a failure leaves the lock that was done");
+    assert!(pending(&keg).expect("read").is_empty());
+    let new = refresh(&sources).expect("refreshed");
+    assert_eq!(new["debian"]["packages"][0]["version"], "2");
+    assert_eq!(now(), new);
+    assert_ne!(new["stream"], old["stream"]);
+    assert_eq!(import(&keg, &down, &["app"]).expect("done already"), new);
+    // Nothing newer: the same packages, and the same tree.
+    assert_eq!(refresh(&sources).expect("refreshed")["debian"], new["debian"]);
+    assert!(refresh_key(&keg, "0123456789abcdef", &mut |_| {}).is_err(), "no such request");
 }

@@ -19,6 +19,7 @@ use super::{
     wheel::RECIPE,
 };
 use crate::{
+    import::Anew,
     progress::{Progress, Report, counted, megabytes, seconds},
     request::PypiWant,
 };
@@ -148,9 +149,10 @@ pub fn import(
     keg: &Keg,
     want: &PypiWant,
     key: &str,
+    anew: Anew,
     report: &mut Report<'_>,
 ) -> Result<PypiDone, PypiError> {
-    import_from(keg, want, key, &PipConfig::read, report)
+    import_from(keg, want, key, &PipConfig::read, anew, report)
 }
 
 /// The same with another way to find the index.
@@ -159,12 +161,13 @@ pub(super) fn import_from(
     want: &PypiWant,
     key: &str,
     configure: &dyn Fn() -> Result<PipConfig, ConfigError>,
+    anew: Anew,
     report: &mut Report<'_>,
 ) -> Result<PypiDone, PypiError> {
     let target = Target::here(&want.suite, &want.python)?;
     let requirements = Requirements::parse(&want.requirements, &target)?;
-    let index = Index::new(keg, configure, &requirements, report);
-    let resolution = resolution(keg, &index, &target, &requirements)?;
+    let index = Index::new(keg, configure, &requirements, anew, report);
+    let resolution = resolution(keg, &index, &target, &requirements, anew)?;
     let trees = trees(&index, &resolution)?;
     let named: Vec<(String, Kid)> = resolution
         .packages
@@ -197,15 +200,18 @@ pub(super) fn import_from(
     Ok(PypiDone { lock, names: vec![(path("sets", key), set)] })
 }
 
-/// What these requirements resolve to: as they did the first time, else resolved now.
+/// What these requirements resolve to: as they did before, else resolved now.
 fn resolution(
     keg: &Keg,
     index: &Index<'_, '_>,
     target: &Target,
     requirements: &Requirements,
+    anew: Anew,
 ) -> Result<Resolution, PypiError> {
     let memo = path("resolutions", &format!("{}.json", memo_key(target, requirements)));
-    if let Some(known) = keg.read_json(&memo).map_err(IndexError::from)? {
+    if anew == Anew::No
+        && let Some(known) = keg.read_json(&memo).map_err(IndexError::from)?
+    {
         return Ok(known);
     }
     let (count, began) = (requirements.lines.len(), Instant::now());

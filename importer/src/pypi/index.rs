@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     AUTHOR,
+    import::Anew,
     progress::{Progress, Report},
 };
 
@@ -86,6 +87,8 @@ pub struct Index<'a, 'r> {
     configure: &'a dyn Fn() -> Result<PipConfig, super::config::ConfigError>,
     fetcher: RefCell<Option<Rc<Fetcher>>>,
     pins: BTreeMap<PackageName, Version>,
+    /// Whether the Keg's pages of projects count.
+    anew: Anew,
     projects: RefCell<HashMap<PackageName, Option<Rc<Project>>>>,
     metadata: RefCell<HashMap<String, Rc<Metadata>>>,
     /// Names to set with the next commit.
@@ -103,6 +106,7 @@ impl<'a, 'r> Index<'a, 'r> {
         keg: &'a Keg,
         configure: &'a dyn Fn() -> Result<PipConfig, super::config::ConfigError>,
         requirements: &Requirements,
+        anew: Anew,
         report: &'a mut Report<'r>,
     ) -> Self {
         let pins = requirements.lines.iter().filter_map(|line| {
@@ -114,6 +118,7 @@ impl<'a, 'r> Index<'a, 'r> {
             configure,
             fetcher: RefCell::default(),
             pins: pins.collect(),
+            anew,
             projects: RefCell::default(),
             metadata: RefCell::default(),
             news: RefCell::default(),
@@ -258,7 +263,9 @@ impl<'a, 'r> Index<'a, 'r> {
     fn stored_project(&self, name: &PackageName) -> Result<(Option<Project>, bool), IndexError> {
         let stored: Option<Project> =
             self.keg.read_json(&path("projects", &format!("{name}.json")))?;
-        let Some(project) = stored else { return Ok((None, false)) };
+        let Some(project) = stored.filter(|_| self.anew == Anew::No) else {
+            return Ok((None, false));
+        };
         let age = keg::time::now_ms() - project.as_of_ms;
         let pinned = self.pins.get(name).is_some_and(|pin| {
             let versions = project.wheels.iter().filter_map(|w| WheelName::parse(&w.file));

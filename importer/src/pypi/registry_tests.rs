@@ -40,11 +40,12 @@ fn import(keg: &Keg, requirements: &str) -> (Json, Duration) {
         suite: suite.to_owned(),
     };
     let start = Instant::now();
-    let done = super::import(keg, &want, "0123456789abcdef", &mut |news| {
-        if let Progress::Phase(text) = news {
-            println!("{text}");
-        }
-    });
+    let done =
+        super::import(keg, &want, "0123456789abcdef", crate::import::Anew::No, &mut |news| {
+            if let Progress::Phase(text) = news {
+                println!("{text}");
+            }
+        });
     (done.expect("imported").lock, start.elapsed())
 }
 

@@ -12,7 +12,7 @@ use super::{
     testing::{Style, TestIndex},
     wheel::testing::{WheelMaker, member},
 };
-use crate::{error::chain, request::PypiWant};
+use crate::{error::chain, import::Anew, request::PypiWant};
 
 fn want(requirements: &str) -> PypiWant {
     PypiWant {
@@ -23,13 +23,20 @@ fn want(requirements: &str) -> PypiWant {
 }
 
 fn import(keg: &Keg, index: &TestIndex, requirements: &str) -> Result<PypiDone, PypiError> {
-    import_from(keg, &want(requirements), "0123456789abcdef", &|| Ok(index.config()), &mut |_| {})
+    import_from(
+        keg,
+        &want(requirements),
+        "0123456789abcdef",
+        &|| Ok(index.config()),
+        Anew::No,
+        &mut |_| {},
+    )
 }
 
 /// The same with nothing to fetch from.
 fn offline(keg: &Keg, requirements: &str) -> Result<PypiDone, PypiError> {
     let none = || Err(ConfigError::NoPip);
-    import_from(keg, &want(requirements), "0123456789abcdef", &none, &mut |_| {})
+    import_from(keg, &want(requirements), "0123456789abcdef", &none, Anew::No, &mut |_| {})
 }
 
 fn refused(index: &TestIndex, requirements: &str, wants: &[&str]) -> PypiError {
@@ -116,7 +123,8 @@ fn the_same_wheel_serves_both_suites() {
     import(&keg, &index, "lib").expect("imported");
     let old = PypiWant { python: "3.11".into(), suite: "bookworm".into(), ..want("lib") };
     let config = || Ok(index.config());
-    let done = import_from(&keg, &old, "fedcba9876543210", &config, &mut |_| {}).expect("good");
+    let done =
+        import_from(&keg, &old, "fedcba9876543210", &config, Anew::No, &mut |_| {}).expect("good");
     assert!(text(&keg, &done, "usr/local/lib/python3.11/dist-packages/lib.py").is_some());
     assert_eq!(index.count("lib-2.0-py3-none-any.whl"), 1, "fetched once");
 }
@@ -136,10 +144,35 @@ fn an_index_that_is_down_leaves_what_was_learnt() {
         Ok(super::config::PipConfig { index: format!("http://{at}/simple"), proxy: None })
     };
     let mut told = Vec::new();
-    let done =
-        import_from(&keg, &want("lib"), "k", &down, &mut |news| told.push(format!("{news:?}")));
+    let done = import_from(&keg, &want("lib"), "k", &down, Anew::No, &mut |news| {
+        told.push(format!("{news:?}"))
+    });
     done.expect("as it was");
     assert!(told.iter().any(|line| line.contains("cannot be reached")), "{told:?}");
+}
+
+#[test]
+fn a_refresh_asks_the_index_again() {
+    let (index, keg) = (index(Style::Json), Keg::in_memory());
+    let refresh = |requirements: &str| {
+        let config = || Ok(index.config());
+        import_from(&keg, &want(requirements), "k", &config, Anew::Yes { kept: true }, &mut |_| {})
+    };
+    for (requirements, version) in [("lib", "3.0"), ("lib==1.0", "1.0")] {
+        let before = import(&keg, &index, requirements).expect("imported");
+        index.publish("lib", &WheelMaker::new("lib", "3.0"), |_| {});
+        let known = import(&keg, &index, requirements).expect("known");
+        assert_eq!(known.lock, before.lock);
+        let asked = index.count("lib/");
+        let done = refresh(requirements).expect("refreshed");
+        assert_eq!(done.lock["packages"][0]["version"], version);
+        assert_eq!(index.count("lib/"), asked + 1, "even what is young or pinned");
+    }
+    let after = offline(&keg, "lib").expect("known");
+    assert_eq!(after.lock["packages"][0]["version"], "3.0", "the new resolution stays");
+    let none = || Err(ConfigError::NoPip);
+    let yes = Anew::Yes { kept: true };
+    import_from(&keg, &want("lib"), "k", &none, yes, &mut |_| {}).expect_err("nothing to ask");
 }
 
 /// Spoils a row of the index's page.
@@ -183,8 +216,9 @@ fn mistakes_are_told_in_plain_words() {
         refused(&index, requirements, &wants);
     }
     let sid = PypiWant { suite: "sid".into(), ..want("app") };
-    let error = import_from(&Keg::in_memory(), &sid, "k", &|| Ok(index.config()), &mut |_| {})
-        .expect_err("no such suite");
+    let error =
+        import_from(&Keg::in_memory(), &sid, "k", &|| Ok(index.config()), Anew::No, &mut |_| {})
+            .expect_err("no such suite");
     assert!(chain(&error).contains("trixie"), "{error}");
     index.put("/simple/odd/", b"hello".to_vec());
     refused(&index, "odd", &["neither JSON"]);
@@ -217,7 +251,8 @@ fn files_of_two_packages_agree_or_the_import_fails() {
 fn passwords_stay_out_of_everything() {
     let (index, keg) = (index(Style::Json), Keg::in_memory());
     let config = || Ok(index.config_as("me:s3cret@"));
-    let done = import_from(&keg, &want("app"), "k", &config, &mut |_| {}).expect("imported");
+    let done =
+        import_from(&keg, &want("app"), "k", &config, Anew::No, &mut |_| {}).expect("imported");
     let asked = index.asked.lock().expect("asked").clone();
     assert!(asked.iter().all(|(_, secret)| secret.as_deref() == Some("Basic bWU6czNjcmV0")));
     assert!(!done.lock.to_string().contains("s3cret"));
@@ -229,7 +264,14 @@ fn passwords_stay_out_of_everything() {
         Ok(config)
     };
     for requirements in ["lib>=1", "nothing"] {
-        let error = import_from(&Keg::in_memory(), &want(requirements), "k", &broken, &mut |_| {});
+        let error = import_from(
+            &Keg::in_memory(),
+            &want(requirements),
+            "k",
+            &broken,
+            Anew::No,
+            &mut |_| {},
+        );
         let text = chain(&error.expect_err("no such port"));
         assert!(!text.contains("s3cret"), "{text}");
     }
@@ -239,7 +281,7 @@ fn passwords_stay_out_of_everything() {
             proxy: None,
         })
     };
-    let error = import_from(&Keg::in_memory(), &want("lib"), "k", &closed, &mut |_| {});
+    let error = import_from(&Keg::in_memory(), &want("lib"), "k", &closed, Anew::No, &mut |_| {});
     let text = chain(&error.expect_err("nobody listens"));
     assert!(text.contains("cannot be reached") && !text.contains("s3cret"), "{text}");
 }
