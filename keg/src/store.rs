@@ -97,6 +97,13 @@ pub trait Objects: Send + Sync {
     /// Reading failed, or the disk's.
     fn put_blob(&self, from: &mut dyn Read) -> Result<(Kid, u64), StoreError>;
 
+    /// Whether a blob of this size is here, so that it need not be put again. If so, it counts as
+    /// put: the next sync makes sure of it.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError>;
+
     /// Makes every earlier put durable, and visible to other processes.
     ///
     /// # Errors

@@ -29,7 +29,8 @@ pub struct Meta {
     pub size: u64,
     pub mtime: i64,
     pub mtime_nsec: u32,
-    ctime: (i64, u64),
+    /// Seconds and nanoseconds of the last change of the inode.
+    pub ctime: (i64, u64),
     /// Device and number of the inode.
     pub inode: (u64, u64),
     pub nlink: u64,

@@ -15,6 +15,7 @@
 mod at;
 mod checkout;
 mod error;
+mod known;
 mod links;
 mod overlay;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod walk;
 
 pub use checkout::checkout;
 pub use error::IngestError;
+pub use known::KnownFiles;
 pub(crate) use links::LinkKey;
 pub use links::link_group;
 pub use overlay::ingest_overlay_upper;
@@ -47,6 +49,8 @@ pub struct IngestOptions<'a> {
     /// Leaves out the paths (relative to the directory, without `/` at either end) for which it
     /// answers true, with all that is below them.
     pub exclude: Option<Exclude<'a>>,
+    /// Files that were read before and have not changed since are not read again.
+    pub known: Option<&'a KnownFiles>,
 }
 
 impl IngestOptions<'_> {

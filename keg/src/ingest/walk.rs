@@ -188,6 +188,11 @@ impl<'a> Reader<'a> {
         path: &[u8],
         meta: &Meta,
     ) -> Result<(Kid, u64), IngestError> {
+        if let Some(kid) = self.opts.known.and_then(|known| known.find(meta))
+            && self.objects.rely_on(&kid, meta.size).map_err(IngestError::store(path))?
+        {
+            return Ok((kid, meta.size));
+        }
         let mut file = folder.file(name).map_err(IngestError::io("open", path))?;
         let stored = if meta.size <= READ_WHOLE {
             let mut bytes = Vec::with_capacity(meta.size as usize);
@@ -207,6 +212,9 @@ impl<'a> Reader<'a> {
         let after = meta_of(&file).map_err(IngestError::io("look at", path))?;
         if after != *meta || stored.1 != meta.size {
             return Err(IngestError::Changed { path: show(path) });
+        }
+        if let Some(known) = self.opts.known {
+            known.note(meta, stored.0);
         }
         Ok(stored)
     }

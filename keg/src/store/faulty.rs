@@ -143,6 +143,14 @@ impl<S: Objects> Objects for FaultyStore<S> {
         self.inner.put_blob(from)
     }
 
+    fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
+        match self.read(kid) {
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+            Ok(_) => self.inner.rely_on(kid, size),
+        }
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         self.write()?;
         self.inner.sync()

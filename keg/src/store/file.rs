@@ -300,6 +300,13 @@ impl Objects for FileStore {
         Ok((kid, size))
     }
 
+    fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
+        match self.log.find(kid)? {
+            Some(place) => Ok(place.kind == Kind::Blob && u64::from(place.len) == size),
+            None => Ok(self.relies_on(kid, size)),
+        }
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         self.publish()?;
         self.log.sync_to(self.log.known_end())

@@ -105,6 +105,12 @@ impl Objects for MemoryStore {
         Ok((self.put(Kind::Blob, &bytes)?, size as u64))
     }
 
+    fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
+        let objects = lock(&self.objects);
+        let here = objects.get(kid).filter(|object| object.kind == Kind::Blob);
+        Ok(here.is_some_and(|object| object.bytes.len() as u64 == size))
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Directories to trees and back, on real files and mounts, as root.
 
+mod known;
 mod overlay;
 mod plain;
 

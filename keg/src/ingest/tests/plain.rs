@@ -89,6 +89,7 @@ fn options_are_followed() {
         clamp_mtime: Some(100),
         owner: Some((7, 8)),
         exclude: Some(&|path| path == b"deep/er" || path.starts_with(b"hard")),
+        known: None,
     };
     let entry = ingest(keg.objects(), &source, &options).unwrap();
     let tree = keg.objects().tree(&kid(&entry)).unwrap();
