@@ -23,6 +23,19 @@ pub struct Output {
     pub json: bool,
 }
 
+/// What every command that changes names takes.
+#[derive(Args, Clone)]
+pub struct Change {
+    /// Why, for `keg log`
+    #[arg(short, long)]
+    pub message: Option<String>,
+    /// Replace what is there
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Start a Keg and everything in it, and stay in the foreground
@@ -136,6 +149,76 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Set a path to a value that is there already
+    #[command(
+        after_help = "Example:\n  keg cp /oci-images/blog /oci-images/staging\n  keg cp /apps/blog/config.json@K-12ab34cd /apps/other/config.json"
+    )]
+    Cp {
+        /// A path, a path at a version, or a KID
+        from: String,
+        /// The path to set
+        to: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Move a path
+    #[command(after_help = "Example:\n  keg mv /notes/a.txt /notes/b.txt")]
+    Mv {
+        /// The path that goes
+        from: String,
+        /// The path that comes
+        to: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Remove a path; its history stays
+    #[command(after_help = "Example:\n  keg rm /oci-images/staging -m 'not needed any more'")]
+    Rm {
+        /// A path
+        path: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Set a path to a file, a directory or standard input
+    #[command(
+        after_help = "Example:\n  keg put /apps/blog/config.json config.json\n  echo '{}' | keg put /apps/blog/config.json -"
+    )]
+    Put {
+        /// The path to set
+        path: String,
+        /// A file, a directory, or `-`
+        from: PathBuf,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Make a directory the newest version of a path; unchanged files are not read
+    #[command(after_help = "Example:\n  keg commit ~/photos /photos -m 'the summer'")]
+    Commit {
+        /// A directory
+        dir: PathBuf,
+        /// The path to set
+        path: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Write a tree as plain files
+    #[command(after_help = "Example:\n  keg checkout /source/blog@K-12ab34cd blog-before")]
+    Checkout {
+        /// A path, a path at a version, or a KID
+        path: String,
+        /// A directory that is empty or not there
+        dir: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Set a path to what it was in a version
+    #[command(after_help = "Example:\n  keg revert /apps/blog/config.json@K-12ab34cd")]
+    Revert {
+        /// A path at a version
+        path: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Check every object, the log and every version
     #[command(after_help = "Example:\n  keg fsck")]
     Fsck(Output),
@@ -245,7 +328,14 @@ impl Command {
             | Self::Import(Import::Debian { output, .. } | Import::Pypi { output, .. })
             | Self::Why { output, .. }
             | Self::Rollback { output, .. }
+            | Self::Checkout { output, .. }
             | Self::Fsck(output) => output.json,
+            Self::Cp { change, .. }
+            | Self::Mv { change, .. }
+            | Self::Rm { change, .. }
+            | Self::Put { change, .. }
+            | Self::Commit { change, .. }
+            | Self::Revert { change, .. } => change.output.json,
             _ => false,
         }
     }

@@ -58,6 +58,15 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Rollback { app, release, output } => {
             commands::rollback::run(&app.parse()?, release.as_deref(), output)?;
         }
+        Command::Cp { from, to, change } => commands::names::cp(&from, &to, &change)?,
+        Command::Mv { from, to, change } => commands::names::mv(&from, &to, &change)?,
+        Command::Rm { path, change } => commands::names::rm(&path, &change)?,
+        Command::Revert { path, change } => commands::names::revert(&path, &change)?,
+        Command::Put { path, from, change } => commands::files::put(&path, &from, &change)?,
+        Command::Commit { dir, path, change } => commands::files::commit(&dir, &path, &change)?,
+        Command::Checkout { path, dir, output } => {
+            commands::files::check_out(&path, &dir, output)?;
+        }
         Command::Fsck(output) => commands::fsck::run(output)?,
         Command::Completions { shell } => commands::completions::run(shell)?,
     }

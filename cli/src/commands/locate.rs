@@ -25,17 +25,22 @@ pub fn value(keg: &Keg, text: &str) -> Result<Located, CommandError> {
         let kid = resolve(keg, text)?;
         return Ok(Located { label, entry: entry_of(keg, kid)? });
     }
-    let (path, at) = split(text)?;
-    let entry = match at {
-        None => keg.get(&path)?,
-        Some(at) => at_version(keg, &path, at)?,
-    };
-    let entry = entry.ok_or_else(|| {
+    let entry = find(keg, text)?.ok_or_else(|| {
+        let path = split(text).map_or_else(|_| NamePath::root(), |(path, _)| path);
         let parent = path.parent().unwrap_or_else(NamePath::root);
         CommandError::user(format!("there is nothing at {text}"))
             .hint(format!("`keg ls {parent}` shows what is there"))
     })?;
     Ok(Located { label, entry })
+}
+
+/// What is at a path (at a version), if anything.
+pub fn find(keg: &Keg, text: &str) -> Result<Option<Entry>, CommandError> {
+    let (path, at) = split(text)?;
+    match at {
+        None => Ok(keg.get(&path)?),
+        Some(at) => at_version(keg, &path, at),
+    }
 }
 
 /// A path and the version after its `@`, if there is one.

@@ -2,13 +2,16 @@
 
 pub mod apps;
 pub mod cat;
+mod change;
 pub mod completions;
 pub mod diff;
+pub mod files;
 pub mod fsck;
 pub mod import;
 pub mod log;
 pub mod logs;
 pub mod ls;
+pub mod names;
 pub mod ps;
 pub mod rollback;
 pub mod status;
