@@ -1,0 +1,95 @@
+//! Names moved, values put and taken out, everything undone: on a Keg that nobody serves.
+
+use std::{fs, process::Command};
+
+use keg::Keg;
+use keg_tests::{World, process::run};
+use serde_json::{Value as Json, json};
+
+fn world() -> World {
+    let world = World::down();
+    Keg::create(&world.home()).expect("a Keg");
+    world
+}
+
+fn write(world: &World, name: &str, text: &str) -> String {
+    let path = world.scratch().join(name);
+    fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+    fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn values_come_and_go_and_come_back() {
+    let world = world();
+    let first = write(&world, "first", "one\n");
+    let second = write(&world, "second", "two\n");
+    let put = world.json(&["put", "/notes/a", &first, "-m", "the first"]);
+    assert_eq!(put["changes"][0]["old"], Json::Null);
+    world.keg(&["put", "/notes/a", &second]).ok();
+    let log = world.keg(&["log", "/notes/a", "--json"]).ok();
+    let log: Vec<Json> = log.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[1]["message"], "the first");
+    assert!(log[1]["author"].as_str().is_some_and(|author| !author.is_empty()));
+
+    let version = log[1]["version"].as_str().expect("a KID").to_owned();
+    let at = |path: &str| format!("{path}@{version}");
+    assert_eq!(world.keg(&["cat", &at("/notes/a")]).ok(), "one\n");
+    let diff = world.keg(&["diff", &at("/notes/a"), "/notes/a"]).ok();
+    assert!(diff.contains("-one\n+two"), "{diff}");
+    world.keg(&["revert", &at("/notes/a")]).ok();
+    assert_eq!(world.keg(&["cat", "/notes/a"]).ok(), "one\n");
+
+    world.keg(&["mv", "/notes/a", "/kept/b"]).ok();
+    assert_eq!(world.keg(&["cat", "/notes/a"]).code, 1);
+    world.keg(&["cp", "/kept/b", "/kept/c"]).ok();
+    let again = world.keg(&["cp", "/kept/b", "/kept/c"]);
+    assert!(again.code == 1 && again.err.contains("--force"), "{again:?}");
+    world.keg(&["cp", &at("/notes/a"), "/kept/c", "--force"]).ok();
+
+    let gone = world.keg(&["rm", "/kept/c"]).ok();
+    let hint = gone.split('`').nth(1).expect("how to bring it back").to_owned();
+    let words: Vec<&str> = hint.split(' ').skip(1).collect();
+    world.keg(&words).ok();
+    assert_eq!(world.keg(&["cat", "/kept/c"]).ok(), "one\n");
+    for (wrong, word) in [
+        (&["rm", "/nothing/here"][..], "there is nothing at"),
+        (&["mv", "/kept", "/kept/below"], "into itself"),
+        (&["revert", "/kept/c"], "which version"),
+        (&["put", "/kept/d", "/no/such/file"], "cannot read"),
+    ] {
+        let done = world.keg(wrong);
+        assert_eq!(done.code, 1, "{wrong:?}: {done:?}");
+        assert!(done.err.contains(word), "{wrong:?}: {}", done.err);
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn a_directory_is_committed_and_checked_out() {
+    let world = world();
+    for number in 0..50 {
+        write(&world, &format!("dir/below/{number}"), &format!("{number}\n").repeat(1000));
+    }
+    std::os::unix::fs::symlink("below/1", world.scratch().join("dir/link")).expect("linked");
+    let dir = world.scratch().join("dir").display().to_string();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let first = world.json(&["commit", &dir, "/photos"]);
+    assert_eq!((&first["entries"], &first["unchanged_files"]), (&json!(52), &json!(0)));
+    write(&world, "dir/below/7", "changed\n");
+    let second = world.json(&["commit", &dir, "/photos"]);
+    assert_eq!(second["unchanged_files"], 49);
+
+    let out = world.scratch().join("out").display().to_string();
+    world.keg(&["checkout", "/photos", &out]).ok();
+    run(Command::new("diff").args(["-r", "--no-dereference", &dir, &out])).ok();
+    let again = world.keg(&["checkout", "/photos", &out]);
+    assert!(again.code == 1 && again.err.contains("is not empty"), "{again:?}");
+
+    let before = format!("/photos@{}", first["version"].as_str().expect("a KID"));
+    let diff = world.json(&["diff", &before, "/photos"]);
+    assert_eq!(diff.as_array().map(Vec::len), Some(1), "{diff}");
+    assert_eq!((&diff[0]["path"], &diff[0]["change"]), (&json!("below/7"), &json!("changed")));
+    world.assert_clean();
+}
