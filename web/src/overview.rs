@@ -1,6 +1,6 @@
 //! What is known of each app and machine, gathered from the whole namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use keg::{
     Kid,
@@ -10,7 +10,7 @@ use keg::{
 use serde_json::{Value as Json, json};
 
 use crate::{
-    docs::{AppState, Deploy, Process},
+    docs::{AppState, Deploy, Problem, Process},
     error::Fault,
     location::Location,
     pages::parts::{Tone, work_tone},
@@ -208,6 +208,48 @@ pub async fn data(view: &View, location: &Location) -> Result<Option<Json>, Faul
         }
         _ => Ok(None),
     }
+}
+
+/// What became of a release.
+pub struct Fate {
+    /// Its colour.
+    pub tone: Tone,
+    /// `live`, `starting` or `failed to start`.
+    pub word: &'static str,
+    /// Why it failed.
+    pub error: Option<Problem>,
+}
+
+/// What became of the newest release of each app (or of one), and of the one that serves; by KID.
+///
+/// # Errors
+/// A failure inside.
+pub async fn fates(view: &View, app: Option<&str>) -> Result<HashMap<String, Fate>, Fault> {
+    let mut fates = HashMap::new();
+    for machine in machine_names(view).await? {
+        let path = format!("/machines/{machine}/apps");
+        let states: Vec<(String, AppState)> = match app {
+            Some(app) => {
+                let state = view.doc(&format!("{path}/{app}.json")).await?;
+                state.map(|state| (app.to_owned(), state)).into_iter().collect()
+            }
+            None => view.rows(&path, MAX_APPS).await?,
+        };
+        for (_, state) in states {
+            let fate = match state.state.as_str() {
+                "failed" => Some((Tone::Bad, "failed to start")),
+                "starting" => Some((Tone::Busy, "starting")),
+                _ => None,
+            };
+            if let (Some(release), Some((tone, word))) = (state.release, fate) {
+                fates.insert(release, Fate { tone, word, error: state.error });
+            }
+            if let Some(live) = state.live {
+                fates.insert(live, Fate { tone: Tone::Good, word: "live", error: None });
+            }
+        }
+    }
+    Ok(fates)
 }
 
 /// The machines' names, at most [`MAX_MACHINES`].

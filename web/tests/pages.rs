@@ -181,6 +181,29 @@ async fn what_serves_is_told_from_what_was_pushed_last() {
 }
 
 #[tokio::test]
+async fn a_release_that_does_not_start_is_not_called_well() {
+    let world = World::new().await;
+    let (newest, former) = (world.filled.release, world.filled.former_release);
+    let path = format!("/machines/{}/apps/blog.json", support::fixture::MACHINE);
+    let state = serde_json::json!({
+        "app": "blog", "release": newest, "live": former, "state": "failed",
+        "error": { "message": "web.0 ended:\nno DATABASE_URL", "hint": "set it" },
+        "url": "http://blog.localhost:8080",
+    });
+    let txn = Txn::new("test", "it fails").set_json(path.parse().expect("a path"), state);
+    world.keg.commit(txn).expect("committed");
+    let release = world.page(&format!("/oci-images/blog@{newest}")).await;
+    assert!(release.contains(">failed to start</span>") && release.contains("no DATABASE_URL"));
+    let release = world.page(&format!("/oci-images/blog@{former}")).await;
+    assert!(release.contains(">live</span>") && !release.contains("DATABASE_URL"));
+    for url in ["/", "/deploys", "/apps/blog"] {
+        let page = world.page(url).await;
+        let row = page.split("<tr>").find(|row| row.contains("Greet readers by name"));
+        assert!(row.is_some_and(|row| row.contains(">failed to start</span>")), "{url}: {row:?}");
+    }
+}
+
+#[tokio::test]
 async fn builds_tell_how_long_they_took_and_what_runs_of_them() {
     let world = World::new().await;
     let filled = &world.filled;

@@ -1,5 +1,7 @@
 //! An app: is it up, where, what was deployed, how to push.
 
+use std::collections::HashMap;
+
 use keg::{Kid, object::Commit};
 use maud::{Markup, html};
 use serde_json::Value as Json;
@@ -8,7 +10,7 @@ use super::{
     Page, index,
     log::{self, Log},
     object,
-    parts::{self, Link, pill, work_tone},
+    parts::{self, Link, pill},
     process::{Origin, at, chain},
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     docs::{Deploy, Process},
     error::Fault,
     location::{Location, url_of},
-    overview::{self, App},
+    overview::{self, App, Fate},
     view::{Found, View},
 };
 
@@ -50,6 +52,7 @@ pub async fn page(
     };
     let releases = releases(view, &app).await;
     let deploys = deploys::recent(view, Some(name), LISTED).await?;
+    let fates = overview::fates(view, Some(name)).await?;
     let building = match app.deploy.as_ref().filter(|deploy| deploy.state == "building") {
         Some(Deploy { stream: Some(stream), .. }) => Log::of_stream(view, stream).await,
         _ => None,
@@ -61,8 +64,8 @@ pub async fn page(
         @if let Some(log) = &building { (log::section("deploying", "Deploying", Some(log))) }
         @if app.source.is_none() { (how_to_push(name, &ask.host, true)) }
         (process_section(&processes))
-        (deploy_section(view, name, &deploys).await?)
-        (release_section(&app, &releases))
+        (deploy_section(view, name, &deploys, &fates).await?)
+        (release_section(&app, &releases, &fates))
         (config_section(name, config.as_ref()))
         @if app.source.is_some() { (how_to_push(name, &ask.host, false)) }
     };
@@ -115,6 +118,10 @@ fn problems(app: &App) -> Markup {
         }
         @for (machine, state) in app.states.iter().filter(|(_, state)| state.state == "failed") {
             @let more = html! {
+                @if let Some(release) = &state.release {
+                    @let url = at(&format!("/oci-images/{}", app.name), release);
+                    p { "It is the release " (parts::kid_at(release, &url)) "." }
+                }
                 p { "On " (machine) ". " @if live { "The release before it keeps running." } }
             };
             @let problem = state.error.clone().unwrap_or_default();
@@ -123,6 +130,7 @@ fn problems(app: &App) -> Markup {
     }
 }
 
+type Fates = HashMap<String, Fate>;
 type Running = Vec<(String, String, Process)>;
 
 /// The processes of an app: machine, id, row.
@@ -202,13 +210,18 @@ async fn releases(view: &View, app: &App) -> Vec<(Kid, Commit)> {
     releases
 }
 
-async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<Markup, Fault> {
+async fn deploy_section(
+    view: &View,
+    name: &str,
+    deploys: &[Deploy],
+    fates: &Fates,
+) -> Result<Markup, Fault> {
     let mut rows = Vec::new();
     for deploy in deploys {
         let source = view.commit_named(deploy.source.as_deref()).await;
         let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
         // The app is this page's own: its column is left out.
-        rows.push(index::deploy_row(deploy, parts::subject(&message)).split_off(1));
+        rows.push(index::deploy_row(deploy, fates, parts::subject(&message)).split_off(1));
     }
     let log = format!("{}?log", url_of(&format!("/deploys/{name}.json")));
     Ok(html! {
@@ -221,13 +234,11 @@ async fn deploy_section(view: &View, name: &str, deploys: &[Deploy]) -> Result<M
     })
 }
 
-fn release_section(app: &App, releases: &[(Kid, Commit)]) -> Markup {
+fn release_section(app: &App, releases: &[(Kid, Commit)], fates: &Fates) -> Markup {
     if releases.is_empty() {
         return html! {};
     }
     let path = format!("/oci-images/{}", app.name);
-    let live: Vec<&str> =
-        app.states.iter().filter_map(|(_, state)| state.live.as_deref()).collect();
     html! {
         section {
             h2 { a href=(format!("{}?log", url_of(&path))) { "Releases" } }
@@ -238,7 +249,7 @@ fn release_section(app: &App, releases: &[(Kid, Commit)]) -> Markup {
                         p.subject {
                             (parts::kid_at(&text, &at(&path, &text))) " "
                             (parts::subject(&commit.message)) " "
-                            @if live.contains(&text.as_str()) { (pill(work_tone("live"), "live")) }
+                            @if let Some(fate) = fates.get(&text) { (pill(fate.tone, fate.word)) }
                         }
                         p.meta { (parts::time_ms(commit.time_ms)) }
                     }

@@ -1,5 +1,7 @@
 //! Tables of apps, builds, deploys, machines, processes.
 
+use std::collections::HashMap;
+
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
@@ -15,7 +17,7 @@ use crate::{
     error::Fault,
     format,
     location::url_of,
-    overview::{self, Machine},
+    overview::{self, Fate, Machine},
     view::{Found, View},
 };
 
@@ -34,22 +36,30 @@ pub const DEPLOY_HEADS: &[&str] = &["App", "State", "Source", "Build", "Release"
 /// # Errors
 /// A failure inside.
 pub async fn deploy_table(view: &View, deploys: &[Deploy]) -> Result<Markup, Fault> {
+    let fates = overview::fates(view, None).await?;
     let mut rows = Vec::new();
     for deploy in deploys {
         let source = view.commit_named(deploy.source.as_deref()).await;
         let message = source.map(|(_, commit)| commit.message).unwrap_or_default();
-        rows.push(deploy_row(deploy, parts::subject(&message)));
+        rows.push(deploy_row(deploy, &fates, parts::subject(&message)));
     }
     Ok(parts::table("Deploys", DEPLOY_HEADS, &rows))
 }
 
 /// A deploy as a row.
-pub fn deploy_row(deploy: &Deploy, message: &str) -> Vec<Markup> {
+pub fn deploy_row(deploy: &Deploy, fates: &HashMap<String, Fate>, message: &str) -> Vec<Markup> {
+    // Built is not the end of it: the release may live, or not even start.
+    let built = deploy.release.as_ref().filter(|_| deploy.state == "built");
+    let fate = built.and_then(|release| fates.get(release));
+    let (tone, state) = match fate {
+        Some(fate) => (fate.tone, fate.word),
+        None => (work_tone(&deploy.state), deploy.state.as_str()),
+    };
     let took = parts::span(deploy.started.as_deref(), deploy.finished.as_deref());
     let source_url = |kid: &str| at(&format!("/source/{}", deploy.app), kid);
     vec![
         html! { b { (parts::app(&deploy.app)) } },
-        pill(work_tone(&deploy.state), &deploy.state),
+        pill(tone, state),
         html! {
             @if let Some(kid) = &deploy.source { (parts::kid_at(kid, &source_url(kid))) " " }
             span.message { (message) }

@@ -190,7 +190,7 @@ pub fn problem(title: &str, problem: &docs::Problem, more: &Markup) -> Markup {
             h2 { (title) }
             p {
                 @if let Some(step) = &problem.step { span.step { (step) } " " }
-                (text(&format::capital(&problem.message)))
+                span.message { (text(&format::capital(&problem.message))) }
             }
             @if let Some(hint) = &problem.hint { p.hint { (text(&format::capital(hint))) } }
             (more)

@@ -44,11 +44,15 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
     let links = origin.links(view, "Release").await?;
     let places = Places::of(view, &build.inputs.packages).await?;
     let running = running(view, &text).await?;
+    let fate = overview::fates(view, Some(app)).await?.remove(&text);
     let content = html! {
         div.head {
             h1 { "Release of " (app) " "
-                @if is_current { (parts::pill(parts::Tone::Good, "current")) }
-                @else { (parts::pill(parts::Tone::Idle, "earlier")) }
+                @match &fate {
+                    Some(fate) => (parts::pill(fate.tone, fate.word)),
+                    None if is_current => (parts::pill(parts::Tone::Idle, "not running")),
+                    None => (parts::pill(parts::Tone::Idle, "earlier")),
+                }
             }
             p.lead { (parts::subject(&commit.message)) ", " (parts::time_ms(commit.time_ms)) ", by "
                 (parts::author(&commit.author)) "." }
@@ -58,6 +62,9 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
             }
         }
         (parts::chain(&links))
+        @if let Some(error) = fate.as_ref().and_then(|fate| fate.error.as_ref()) {
+            (parts::problem("It does not run", error, &html! {}))
+        }
         (process_types(&types, &running))
         (image(view, found, &config).await?)
         (pull(app, kid, &ask.host))
@@ -71,7 +78,8 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
             a href=(format!("{}?log", url_of(&format!("/oci-images/{app}")))) { "all its releases" }
         }
     };
-    Ok(Page::new(found, format!("Release of {app}"), content))
+    let page = Page::new(found, format!("Release of {app}"), content);
+    Ok(page.watching(view.seq, format!("/oci-images/{app} /machines")))
 }
 
 /// The processes of a release: machine, id, row.
