@@ -101,6 +101,11 @@ pub fn key_of(value: &Json) -> String {
     Kid::of_blob(canonical_json(value).as_bytes()).to_hex()[..KEY_DIGITS].to_owned()
 }
 
+/// Whether this is the form of a key.
+pub fn is_key(text: &str) -> bool {
+    text.len() == KEY_DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 impl Source {
     /// The git commit id, where the receiver gave one.
     pub fn git(&self) -> Option<&str> {

@@ -18,6 +18,7 @@ use crate::{
     documents::{AUTHOR, BuildDoc, BuildState, DeployDoc, DeployState, name, to_json},
     failure::{Failure, KEG_HINT, Step},
     halt::Halt,
+    import::changed_since,
     log::{Log, seconds},
     make::{self, Made},
     packs::{self, Packs, PacksError},
@@ -236,6 +237,13 @@ impl<'a> Deploy<'a> {
         let Some(done) = done.filter(|done| done.state == BuildState::Done) else {
             return Ok(None);
         };
+        let trees = done.inputs.get("trees").and_then(Json::as_object);
+        if let Some(trees) = trees {
+            // What cannot be read is found by the build that then follows.
+            if changed_since(self.keg, trees).unwrap_or(true) {
+                return Ok(None);
+            }
+        }
         let image = self.keg.get(&name(&format!("/builds/{}/image", self.key)))?;
         Ok(image.filter(|image| image.kid() == done.image).map(|image| (done, image)))
     }

@@ -14,10 +14,10 @@ use keg::{
     stream::{Piece, StreamReader},
 };
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    app::key_of,
+    app::{is_key, key_of},
     documents::{AUTHOR, name},
     failure::{Failure, KEG_HINT, OrFail as _, Step},
     halt::{Halt, Wanted},
@@ -100,6 +100,30 @@ struct LockError {
     message: String,
     #[serde(default)]
     hint: String,
+}
+
+impl Lock {
+    /// The tree that came of the request, once it is done.
+    pub fn tree(&self) -> Option<Kid> {
+        let debian = self.debian.as_ref().map(|debian| debian.rootfs);
+        let tree = debian.or(self.pypi.as_ref().map(|pypi| pypi.tree));
+        tree.filter(|_| self.state == LockState::Done)
+    }
+}
+
+/// Whether an import was done again since then, and became another tree. `then`: the trees of
+/// locks, by their keys.
+///
+/// # Errors
+/// The Keg's.
+pub fn changed_since(keg: &Keg, then: &Map<String, Json>) -> Result<bool, Failure> {
+    for (key, tree) in then.iter().filter(|(key, _)| is_key(key)) {
+        let (_, now) = read(keg, key)?;
+        if now.and_then(|lock| lock.tree()).is_some_and(|now| *tree != json!(now)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The part of a lock about Debian.

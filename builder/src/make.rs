@@ -14,7 +14,7 @@ use crate::{
     halt::{Halt, Wanted},
     image::{self, Image},
     import::{Lock as ImportLock, Request, obtain},
-    log::{Log, Sink, size},
+    log::{Log, Sink, counted, size},
     packs::Packs,
     plan::Pypi,
     procfile, requirements,
@@ -79,9 +79,10 @@ pub fn make<S: Sink>(
     let started = Instant::now();
     let requests = requests(keg, source, &detected, log)?;
     let locks = import(order, requests.clone(), &mut wanted, log)?;
+    note_locks(doc, &requests, &locks);
     let packages = Packages::from(locks)?;
     time(doc, "import", imported + started.elapsed());
-    note_inputs(doc, &detected, &requests, &packages);
+    note_inputs(doc, &detected, &packages);
 
     let started = Instant::now();
     let base = Base { rootfs: packages.rootfs, wheels: packages.wheels };
@@ -197,26 +198,28 @@ fn requests<S: Sink>(
     let hint = format!("correct {path}, commit and push again");
     let text = requirements::flatten(path, &read).or_fail(Step::Detect, &hint)?;
     let count = requirements::count(&text);
-    log.detail(&format!("Python {python}: {count} packages required by {path}"));
+    log.detail(&format!("Python {python}: {} required by {path}", counted(count, "package")));
     if count > 0 {
         requests.push(Request::pypi(&text, python, suite));
     }
     Ok(requests)
 }
 
-fn note_inputs(doc: &mut BuildDoc, detected: &Detected, requests: &[Request], packages: &Packages) {
-    let mut keys: Vec<String> = Vec::new();
-    for request in requests {
-        let key = request.key();
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
+/// The locks, and the trees that they name: where one names another tree later, the build is done
+/// again.
+fn note_locks(doc: &mut BuildDoc, requests: &[Request], locks: &[ImportLock]) {
+    let named = requests.iter().zip(locks);
+    let trees: Map<String, Json> =
+        named.map(|(request, lock)| (request.key(), json!(lock.tree()))).collect();
+    doc.inputs.insert("locks".to_owned(), json!(trees.keys().collect::<Vec<_>>()));
+    doc.inputs.insert("trees".to_owned(), trees.into());
+}
+
+fn note_inputs(doc: &mut BuildDoc, detected: &Detected, packages: &Packages) {
     let mut note = |name: &str, value: Json| doc.inputs.insert(name.to_owned(), value);
     note("pack", json!(detected.pack.kid));
     note("pack_name", json!(detected.pack.short_name()));
     note("suite", json!(detected.wanted.suite));
-    note("locks", json!(keys));
     note("packages", json!(packages.list));
 }
 

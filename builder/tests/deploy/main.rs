@@ -17,6 +17,7 @@ const TESTS: &[(&str, fn())] = &[
     ("the_same_inputs_give_the_same_image", releases::deterministic),
     ("an_edit_builds_the_app_layer_alone", releases::one_line_edit),
     ("the_same_tree_is_never_built_twice", releases::cached),
+    ("newer_packages_are_a_new_build", releases::refreshed),
     ("a_static_site_becomes_a_release", releases::static_site),
     ("a_new_configuration_is_released", releases::configuration),
     ("the_image_runs", releases::image_runs),

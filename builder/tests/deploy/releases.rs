@@ -1,7 +1,10 @@
 //! What becomes of apps that build.
 
 use builder::documents::{BuildState, DeployState};
-use keg::object::Value;
+use keg::{
+    object::Value,
+    union::{Edit, edit},
+};
 use serde_json::json;
 
 use crate::world::{COMMITTED_MS, World};
@@ -172,6 +175,32 @@ pub fn cached() {
     let before = world.keg.head().expect("a version").seq;
     assert_eq!(world.build("blog"), builder::RELEASED);
     assert_eq!(world.keg.head().expect("a version").seq, before);
+}
+
+pub fn refreshed() {
+    let world = World::new();
+    world.push("blog", &app(&world, APP), "first");
+    assert_eq!(world.build("blog"), builder::RELEASED);
+    let (first, image) = (world.deploy("blog"), world.kid("blog", "image"));
+    // Imported again, and nothing was newer: the lock is another, its tree is not.
+    world.import_wheels(world.wheels);
+    world.push("blog", &app(&world, APP), "again");
+    assert_eq!(world.build("blog"), builder::RELEASED);
+    assert!(world.deploy("blog").cached);
+    // Now something was.
+    let objects = world.keg.objects();
+    let added = Edit::Set(objects.put_bytes(b"").expect("stored"));
+    let newer = edit(objects, &world.wheels, [("usr/local/newer", added)]).expect("edited");
+    world.import_wheels(newer.kid().expect("a tree"));
+    world.push("blog", &app(&world, APP), "with newer packages");
+    assert_eq!(world.build("blog"), builder::RELEASED);
+    let last = world.deploy("blog");
+    assert!(!last.cached && last.build == first.build);
+    assert!(world.released("blog", "image/rootfs/usr/local/newer").is_some());
+    assert_ne!(world.kid("blog", "image"), image);
+    world.push("blog", &app(&world, APP), "and again");
+    assert_eq!(world.build("blog"), builder::RELEASED);
+    assert!(world.deploy("blog").cached);
 }
 
 pub fn static_site() {

@@ -56,10 +56,14 @@ impl World {
         self.lock(&Request::debian("trixie", &[]), debian(self.base));
         self.lock(&Request::debian(suite, &["lighttpd".to_owned()]), debian(self.base));
         self.import_python(self.rootfs);
-        let package = json!({"name": "greeting", "version": "1.0", "kid": self.wheels});
-        let pypi = json!({"python": self.python.version, "tree": self.wheels,
-            "packages": [package]});
-        let request = Request::pypi("greeting==1.0\n", &self.python.version, suite);
+        self.import_wheels(self.wheels);
+    }
+
+    /// Sets the lock of the wheels.
+    pub fn import_wheels(&self, tree: Kid) {
+        let package = json!({"name": "greeting", "version": "1.0", "kid": tree});
+        let pypi = json!({"python": self.python.version, "tree": tree, "packages": [package]});
+        let request = Request::pypi("greeting==1.0\n", &self.python.version, self.python.suite);
         self.lock(&request, json!({"state": "done", "pypi": pypi}));
     }
 
