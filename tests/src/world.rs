@@ -30,6 +30,8 @@ pub struct World {
     up: Option<Running>,
     /// Arguments of `keg up` besides home and addresses.
     extra: Vec<String>,
+    /// Environment variables of every `keg …`.
+    variables: Vec<(String, String)>,
     /// Git, registry, REST, web.
     pub url: String,
     /// Where it listens.
@@ -59,8 +61,8 @@ impl World {
     pub fn down() -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = tempfile::tempdir_in("/tmp").expect("a directory");
-        let (url, extra) = (String::new(), Vec::new());
-        Self { dir, up: None, extra, url, front: nowhere, router: nowhere }
+        let (url, extra, variables) = (String::new(), Vec::new(), Vec::new());
+        Self { dir, up: None, extra, variables, url, front: nowhere, router: nowhere }
     }
 
     /// The Keg's directory.
@@ -104,6 +106,11 @@ impl World {
         self.up = Some(up);
     }
 
+    /// Sets an environment variable for every `keg …` from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The command that starts it.
     pub fn up_command(&self) -> Command {
         let mut command = self.keg_command(&["up", "--json"]);
@@ -116,6 +123,7 @@ impl World {
     pub fn keg_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(args).env("KEG_HOME", self.home()).env_remove("KEG_URL");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
