@@ -326,10 +326,11 @@ fn refused(what: &str, lock: Lock) -> Failure {
     Failure::new(Step::Import, format!("cannot import {what}: {message}"), hint)
 }
 
-/// A line of the importer, but for what packages' scripts printed: that is for its own log, and
-/// the end of it in the error if there is one.
+/// A line of the importer, but for what packages' scripts printed and for its failure: that is in
+/// the lock's error, with the end of what was printed.
 fn copy<S: Sink>(line: &[u8], log: &mut Log<S>) {
-    if !line.starts_with(b"| ") && !line.trim_ascii().is_empty() {
+    let ours = [&b"| "[..], b"failed: "].iter().any(|mark| line.starts_with(mark));
+    if !ours && !line.trim_ascii().is_empty() {
         log.copy_detail(line);
     }
 }

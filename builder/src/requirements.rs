@@ -1,7 +1,8 @@
 //! `requirements.txt`: its text with the files it includes put in their places.
 //!
 //! The importer gets one text. Files named by `-r` are read from the app's tree; what would need
-//! the network or other files of the app is left to the importer, which refuses it by line.
+//! the network or other files of the app is left to the importer, which refuses it by line: a
+//! comment `# <number> "<file>"` tells it where the next line is from.
 
 /// Most bytes of requirements with everything included; the importer takes no more.
 pub const MAX_REQUIREMENTS: usize = 256 * 1024;
@@ -99,7 +100,9 @@ impl State<'_> {
                     included_by: by.clone(),
                     path: target.to_owned(),
                 })?;
+                self.mark(1, &target);
                 self.include(&target, &by, depth + 1)?;
+                self.mark(index + 2, path);
                 continue;
             }
             self.out.push_str(line);
@@ -109,6 +112,13 @@ impl State<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl State<'_> {
+    /// Says where the next line is from.
+    fn mark(&mut self, number: usize, path: &str) {
+        self.out.push_str(&format!("# {number} \"{path}\"\n"));
     }
 }
 
@@ -160,7 +170,9 @@ mod tests {
             ("more.txt", "jinja2 --hash=sha256:00\n# -r nothing.txt\n"),
         ];
         let text = read(&files, "requirements.txt").expect("all there");
-        let want = "flask==3.1\njinja2 --hash=sha256:00\n# -r nothing.txt\nclick\ngunicorn\n";
+        let want = "flask==3.1\n# 1 \"req/base.txt\"\n# 1 \"more.txt\"\n\
+                    jinja2 --hash=sha256:00\n# -r nothing.txt\n# 2 \"req/base.txt\"\nclick\n\
+                    # 3 \"requirements.txt\"\ngunicorn\n";
         assert_eq!(text, want);
         assert_eq!(count(&text), 4);
     }

@@ -1,6 +1,9 @@
 //! The text of a `requirements.txt`, as pip reads it, less what would leave the index.
+//!
+//! A text that was put together of several files says so by comments of the form
+//! `# <number> "<file>"`: the next line has that number in that file. Errors then name it so.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt, rc::Rc};
 
 use super::{
     lockfiles,
@@ -13,14 +16,35 @@ use super::{
 const MAX_TEXT: usize = 256 * 1024;
 /// Most requirements.
 const MAX_LINES: usize = 2_000;
+/// Longest name of a file that is repeated in an error, bytes.
+const MAX_FILE: usize = 255;
 /// Most characters of a line that are repeated in an error.
 const SHOWN: usize = 120;
+
+/// Where a line stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file; `None`: the text that was given.
+    pub file: Option<Rc<str>>,
+    /// Its number, from 1.
+    pub number: usize,
+}
+
+/// With `#`, where the requirements were just spoken of: without "of the requirements".
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.file.as_deref() {
+            None if f.alternate() => write!(f, "line {}", self.number),
+            file => write!(f, "line {} of {}", self.number, file.unwrap_or("the requirements")),
+        }
+    }
+}
 
 /// One requirement and where it stands.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Number of its first line, from 1.
-    pub number: usize,
+    /// Where its first line is.
+    pub place: Place,
     /// What it asks for.
     pub requirement: Requirement,
     /// SHA-256 hashes of the files that are allowed; empty: any.
@@ -42,10 +66,10 @@ pub struct Requirements {
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementsError {
     /// One line cannot be read.
-    #[error("line {number} of the requirements, {text:?}: {reason}")]
+    #[error("{place}, {text:?}: {reason}")]
     Line {
-        /// Its number, from 1.
-        number: usize,
+        /// Which.
+        place: Place,
         /// The line, shortened.
         text: String,
         /// Why.
@@ -109,13 +133,13 @@ impl Requirements {
         let converted = lockfiles::as_requirements(text, target)
             .map_err(|reason| RequirementsError::Lockfile { reason })?;
         let mut all = Self::default();
-        for (number, line) in logical_lines(converted.as_deref().unwrap_or(text)) {
+        for (place, line) in logical_lines(converted.as_deref().unwrap_or(text)) {
             let fail = |reason: Reason| RequirementsError::Line {
-                number,
+                place: place.clone(),
                 text: line.chars().take(SHOWN).collect(),
                 reason,
             };
-            all.take_line(number, &line, target).map_err(fail)?;
+            all.take_line(&place, &line, target).map_err(fail)?;
             if all.lines.len() > MAX_LINES {
                 return Err(RequirementsError::TooLong);
             }
@@ -126,7 +150,7 @@ impl Requirements {
         };
         match all.lines.iter().find(|line| all.hashed && !pinned(line)) {
             Some(line) => Err(RequirementsError::Line {
-                number: line.number,
+                place: line.place.clone(),
                 text: line.requirement.to_string(),
                 reason: Reason::NoHash,
             }),
@@ -154,7 +178,7 @@ impl Requirements {
         format!("pre {} hashed {}\n{}", self.prereleases, self.hashed, lines.join("\n"))
     }
 
-    fn take_line(&mut self, number: usize, line: &str, target: &Target) -> Result<(), Reason> {
+    fn take_line(&mut self, place: &Place, line: &str, target: &Target) -> Result<(), Reason> {
         if line.contains("${") {
             return Err(Reason::Variable);
         }
@@ -171,7 +195,7 @@ impl Requirements {
         })?;
         let hashes = parse_hashes(options)?;
         if requirement.applies(target, None) {
-            self.lines.push(Line { number, requirement, hashes });
+            self.lines.push(Line { place: place.clone(), requirement, hashes });
         }
         Ok(())
     }
@@ -220,28 +244,41 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Lines with continuations joined and comments removed, numbered by their first line.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
+/// Lines with continuations joined and comments removed, placed by their first line.
+fn logical_lines(text: &str) -> Vec<(Place, String)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (index, line) in text.lines().enumerate() {
+    let mut open: Option<(Place, String)> = None;
+    let mut next = Place { file: None, number: 1 };
+    for line in text.lines() {
         let comment = line.trim_start().starts_with('#');
-        let (number, mut joined) = open.take().unwrap_or((index + 1, String::new()));
+        let here = next.clone();
+        next = marked(line).unwrap_or(Place { number: here.number + 1, ..next });
+        let (place, mut joined) = open.take().unwrap_or((here, String::new()));
         match line.strip_suffix('\\') {
             Some(head) if !comment => {
                 joined.push_str(head);
-                open = Some((number, joined));
+                open = Some((place, joined));
                 continue;
             }
             _ if comment => {}
             _ => joined.push_str(line),
         }
-        lines.push((number, joined));
+        lines.push((place, joined));
     }
     lines.extend(open);
-    let stripped = lines.into_iter().map(|(number, line)| (number, strip_comment(&line)));
+    let stripped = lines.into_iter().map(|(place, line)| (place, strip_comment(&line)));
     stripped.filter(|(_, line)| !line.is_empty()).collect()
+}
+
+/// Where the next line is from, if this one says so: `# <number> "<file>"`.
+fn marked(line: &str) -> Option<Place> {
+    let (number, file) = line.strip_prefix("# ")?.split_once(' ')?;
+    let file = file.strip_prefix('"')?.strip_suffix('"')?;
+    let plain = (1..=MAX_FILE).contains(&file.len()) && !file.chars().any(char::is_control);
+    // A person's comment that looks like one must not make numbers overflow.
+    let number = number.parse::<u32>().ok().filter(|_| plain)?;
+    Some(Place { file: Some(file.into()), number: number as usize })
 }
 
 /// A `#` at the start or after white space begins a comment.
@@ -276,7 +313,7 @@ mod tests {
         assert!(error.starts_with("line 3 "), "{error}");
         let all = parse(&text.replace("Flask>=3", "# none")).expect("good");
         assert_eq!(all.lines.len(), 1);
-        assert_eq!(all.lines[0].number, 4);
+        assert_eq!(all.lines[0].place, Place { file: None, number: 4 });
         assert_eq!(all.lines[0].requirement.to_string(), "gunicorn==23.0.0");
         assert!(all.hashed && all.lines[0].hashes.contains(&hash));
         assert!(parse("--pre\na").expect("good").prereleases);
@@ -295,6 +332,8 @@ mod tests {
     fn bad_lines_are_named() {
         for (text, want) in [
             ("flask\nfla sk\n", "line 2 of the requirements, \"fla sk\""),
+            ("a\n# 7 \"req/b.txt\"\nb\nfla sk\n", "line 8 of req/b.txt, \"fla sk\""),
+            ("# 7 \"\"\n# x \"b\"\n# 9 b\nfla sk\n", "line 4 of the requirements"),
             ("-r other.txt", "-r names another file"),
             ("-cother.txt", "constraints (-c) are not taken"),
             ("--index-url https://x", "--index-url is not taken from an app"),

@@ -82,8 +82,8 @@ fn ask_sentences(askers: &Askers, requirements: &Requirements) -> Vec<String> {
             Some(name) if name.project == wanted.project => continue,
             Some(name) => format!("{name} {} needs {wanted}{specifiers}", list(versions)),
             None => {
-                let line = line_number(requirements, &wanted.project, specifiers);
-                format!("line {line} asks for {wanted}{specifiers}")
+                let place = place_of(requirements, &wanted.project, specifiers);
+                format!("{place} asks for {wanted}{specifiers}")
             }
         };
         sentences.push(sentence);
@@ -91,10 +91,11 @@ fn ask_sentences(askers: &Askers, requirements: &Requirements) -> Vec<String> {
     sentences
 }
 
-fn line_number(requirements: &Requirements, name: &PackageName, specifiers: &str) -> usize {
+fn place_of(requirements: &Requirements, name: &PackageName, specifiers: &str) -> String {
     let lines = requirements.lines.iter().filter(|line| line.requirement.name == *name);
     let same = lines.clone().find(|line| line.requirement.specifiers.to_string() == specifiers);
-    same.or_else(|| lines.clone().next()).map_or(0, |line| line.number)
+    let line = same.or_else(|| lines.clone().next());
+    line.map_or_else(|| "a line".to_owned(), |line| format!("{:#}", line.place))
 }
 
 /// Versions that were shut out, and those that have no wheel, as far as somebody asks for them.

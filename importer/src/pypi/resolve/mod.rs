@@ -22,7 +22,7 @@ use super::{
     metadata::Metadata,
     name::PackageName,
     project::{Project, WheelFile},
-    requirements::{Line, Requirements},
+    requirements::{Line, Place, Requirements},
     suggest,
     target::Target,
     version::Version,
@@ -63,7 +63,7 @@ pub struct Chosen {
 #[derive(Clone, Debug)]
 pub enum Asked {
     /// A line of the requirements.
-    Line(usize),
+    Line(Place),
     /// A package's version.
     Package(String),
 }
@@ -71,7 +71,7 @@ pub enum Asked {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(number) => write!(f, "line {number}"),
+            Self::Line(place) => write!(f, "{place:#}"),
             Self::Package(package) => f.write_str(package),
         }
     }
@@ -81,22 +81,22 @@ impl fmt::Display for Asked {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// A line names what the index does not have.
-    #[error("line {line} of the requirements asks for {name}, but the index has no such package")]
+    #[error("{line} asks for {name}, but the index has no such package")]
     NoProject {
         /// The name.
         name: PackageName,
-        /// The line's number.
-        line: usize,
+        /// The line.
+        line: Place,
         /// What may have been meant.
         near: Vec<String>,
     },
     /// No version of a project is what a line asks for.
-    #[error("line {line} of the requirements asks for {asked}, but {reason}")]
+    #[error("{line} asks for {asked}, but {reason}")]
     NoVersion {
         /// The requirement.
         asked: String,
-        /// The line's number.
-        line: usize,
+        /// The line.
+        line: Place,
         /// What there is.
         reason: String,
     },
@@ -180,7 +180,11 @@ fn check_roots(provider: &Provider<'_>, requirements: &Requirements) -> Result<(
         let name = &line.requirement.name;
         let Some(all) = provider.versions(name)? else {
             let near = suggest::near(name, requirements);
-            return Err(ResolveError::NoProject { name: name.clone(), line: line.number, near });
+            return Err(ResolveError::NoProject {
+                name: name.clone(),
+                line: line.place.clone(),
+                near,
+            });
         };
         let specifiers = &line.requirement.specifiers;
         let fits: Vec<&Version> =
@@ -209,5 +213,9 @@ fn no_version(line: &Line, all: &candidates::Candidates) -> ResolveError {
             format!("no version is that; the newest are {}", newest.join(", "))
         }
     };
-    ResolveError::NoVersion { asked: line.requirement.to_string(), line: line.number, reason }
+    ResolveError::NoVersion {
+        asked: line.requirement.to_string(),
+        line: line.place.clone(),
+        reason,
+    }
 }

@@ -85,7 +85,7 @@ impl<'a> Provider<'a> {
     pub fn roots(&self) -> Vec<ConditionalRequirement> {
         let mut roots = Vec::new();
         for line in &self.requirements.lines {
-            self.asks(&line.requirement, &Asked::Line(line.number), &mut roots);
+            self.asks(&line.requirement, &Asked::Line(line.place.clone()), &mut roots);
         }
         roots
     }
