@@ -19,8 +19,6 @@ use crate::{ask::Ask, error::Fault};
 
 /// Most bytes of all headers together.
 const MAX_HEADERS: usize = 32 * 1024;
-/// Most headers.
-const MAX_COUNT: usize = 128;
 /// Longest URL.
 const MAX_URL: usize = 8 * 1024;
 /// Largest body of a request, except for the paths in [`LARGE`].
@@ -54,8 +52,8 @@ async fn check(request: Request, next: Next) -> Response<Body> {
 fn judge(request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     let size: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-    if size > MAX_HEADERS || headers.len() > MAX_COUNT {
-        let message = "The headers are larger than 32 KiB, or more than 128.";
+    if size > MAX_HEADERS {
+        let message = "The headers are larger than 32 KiB.";
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
     let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());

@@ -3,7 +3,7 @@
 //!
 //! [`view`] reads one version of the namespace; [`pages`] makes HTML of it, [`data`] JSON, [`raw`]
 //! bytes; [`live`] follows changes and logs; [`put`] is the one way to write; [`search`] resolves
-//! KIDs, process numbers and names; [`guard`] keeps other sites out, [`listen`] slow clients. The web reads every subtree
+//! KIDs, process numbers and names; [`guard`] keeps other sites out. The web reads every subtree
 //! and writes only `/apps`.
 
 mod ask;
@@ -16,7 +16,6 @@ mod format;
 mod guard;
 mod highlight;
 mod history;
-mod listen;
 mod live;
 mod location;
 mod overview;
@@ -30,5 +29,4 @@ mod stream_text;
 mod view;
 
 pub use guard::guard;
-pub use listen::serve;
 pub use serve::router;

@@ -42,6 +42,6 @@ async fn main() -> fixture::Result<()> {
         });
     }
     let routes = web::guard(web::router(Arc::new(keg)));
-    web::serve(listener, routes).await;
+    axum::serve(listener, routes).await?;
     Ok(())
 }

@@ -118,13 +118,12 @@ fn process_types(types: &Map<String, Json>, running: &[(String, String, Process)
             ]
         })
         .collect();
+    let heads = &["Type", "Command", "Running"];
     html! {
         section aria-labelledby="types" {
             h2 #types { "Processes" }
             @if rows.is_empty() { p.empty { "It declares no process." } }
-            @else {
-                div.whole { (parts::table("Process types", &["Type", "Command", "Running"], &rows)) }
-            }
+            @else { div.whole { (parts::table("Process types", heads, &rows)) } }
         }
     }
 }

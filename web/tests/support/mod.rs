@@ -53,7 +53,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let routes = web::guard(web::router(Arc::new(keg.clone())));
-        tokio::spawn(web::serve(listener, routes));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { keg, filled, address }
     }
 
