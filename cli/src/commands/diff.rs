@@ -16,6 +16,21 @@ use crate::{args::Output, error::CommandError, find, output};
 const MAX_TEXT: u64 = 4 * 1024 * 1024;
 /// Lines of context in a unified diff.
 const CONTEXT: usize = 3;
+/// What became of the size: `  (1.2 KB)`, `  (1.2 KB → 1.4 KB)`; nothing for what has none.
+fn sizes(a: Option<&Entry>, b: Option<&Entry>) -> String {
+    let size = |entry: Option<&Entry>| match entry.map(|entry| &entry.value) {
+        Some(Value::File { size, .. }) => Some(*size),
+        _ => None,
+    };
+    match (size(a), size(b)) {
+        (Some(old), Some(new)) if old != new => {
+            format!("  ({} → {})", output::bytes(old), output::bytes(new))
+        }
+        (Some(one), _) | (None, Some(one)) => format!("  ({})", output::bytes(one)),
+        (None, None) => String::new(),
+    }
+}
+
 /// Deepest directory compared.
 const MAX_DEPTH: usize = 4096;
 
@@ -113,7 +128,12 @@ impl Differ<'_> {
         }
         let kids = [a, b].map(|entry| entry.and_then(|entry| entry.kid()));
         let short = |kid: Option<Kid>| kid.map_or("-".to_owned(), |kid| kid.short());
-        output::line(&format!("{change:<8} {path}  {} → {}", short(kids[0]), short(kids[1])))?;
+        let sizes = sizes(a, b);
+        output::line(&format!(
+            "{change:<8} {path}  {} → {}{sizes}",
+            short(kids[0]),
+            short(kids[1])
+        ))?;
         self.text(path, a, b)
     }
 

@@ -22,7 +22,8 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
         if how.json {
             output::json_line(&json!({
                 "seq": change.seq, "version": change.commit, "time": time,
-                "author": commit.author, "message": commit.message, "old": old, "new": new,
+                "author": commit.author, "user": keg::Kid::of_blob(commit.author.as_bytes()),
+                "message": commit.message, "old": old, "new": new,
             }))?;
             continue;
         }
