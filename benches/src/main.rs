@@ -1,0 +1,82 @@
+//! Side by side with the peers: how long what people wait for takes, and what it takes to run.
+//!
+//! Nothing is asserted: the tables say what was measured on this machine now, see
+//! `docs/benchmarks.md`. Every table is a module with one function that measures it.
+
+mod edit;
+mod first;
+mod kegs;
+mod machine;
+mod memory;
+mod noop;
+mod parts;
+mod peers;
+mod rootfs;
+mod sample;
+mod store;
+mod table;
+mod text;
+mod trial;
+
+use crate::{kegs::Template, machine::Machine, table::Table};
+use clap::Parser;
+
+/// Measures Keg and its peers on this machine and prints medians.
+#[derive(Parser)]
+#[command(name = "benches/run")]
+struct Args {
+    /// One JSON document instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Runs of each thing that takes longer than a few milliseconds.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Tables to measure; all if none is named.
+    #[arg(value_parser = TABLES.map(|(name, _)| name))]
+    tables: Vec<String>,
+}
+
+/// What a table is measured with.
+struct Bench {
+    /// Runs of each thing.
+    runs: usize,
+    /// Where Kegs with packages come from.
+    template: Template,
+}
+
+/// One table.
+type Measure = fn(&Bench) -> Vec<Table>;
+
+/// All tables, in the order they are measured and printed.
+const TABLES: [(&str, Measure); 6] = [
+    ("edit", edit::measure),
+    ("noop", noop::measure),
+    ("first", first::measure),
+    ("rootfs", rootfs::measure),
+    ("memory", memory::measure),
+    ("store", store::measure),
+];
+
+fn main() {
+    let args = Args::parse();
+    kegs::use_own_binary();
+    let wanted = |name: &str| args.tables.is_empty() || args.tables.iter().any(|t| t == name);
+    let machine = Machine::now();
+    let bench = Bench { runs: args.runs as usize, template: Template::make() };
+    let mut tables = Vec::new();
+    for (name, measure) in TABLES.into_iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("measuring: {name} (load {})", text::load(machine::load()));
+        let before = machine::load();
+        let mut measured = measure(&bench);
+        measured.iter_mut().for_each(|table| table.load = [before, machine::load()]);
+        if !args.json {
+            measured.iter().for_each(|table| println!("{}", text::table(table)));
+        }
+        tables.extend(measured);
+    }
+    if args.json {
+        println!("{}", serde_json::json!({ "machine": machine, "tables": tables }));
+    } else {
+        println!("{}", text::machine(&machine));
+    }
+}
