@@ -81,7 +81,11 @@ pub async fn post(
         Some(kid) => Expected::Kid(kid.parse().map_err(|error| invalid(sentence(error)))?),
         None => return Err(Fault::bad_request("The form lacks its field expected.")),
     };
-    set(keg, &path, expected, field("document").unwrap_or_default().as_bytes())?;
+    let document = field("document").unwrap_or_default();
+    set(keg, &path, expected, document.as_bytes()).map_err(|fault| match fault.hint {
+        Some(_) => fault,
+        None => fault.hint("Nothing was changed. Go back to the form, which still has your text."),
+    })?;
     let app = path.components().nth(1).unwrap_or_default();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;

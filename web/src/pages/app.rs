@@ -255,7 +255,11 @@ fn release_section(app: &App, releases: &[(Kid, Commit)], fates: &Fates) -> Mark
                     }
                 }
             }
-            p.soft { "Go back to the release before with " code { "keg rollback " (app.name) } "." }
+            @if releases.len() > 1 {
+                p.soft {
+                    "Go back to the release before with " code { "keg rollback " (app.name) } "."
+                }
+            }
         }
     }
 }
