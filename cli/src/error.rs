@@ -2,6 +2,12 @@
 
 use std::{error::Error, fmt, io};
 
+use keg::{
+    names::{CommitError, NamesError},
+    store::StoreError,
+    watch::WatchError,
+};
+
 /// Who can mend it; decides the exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -153,25 +159,65 @@ impl From<io::Error> for CommandError {
     }
 }
 
-/// Errors of the Keg itself: damage and full disks are said by their causes.
+/// Errors of the Keg itself: damage and full disks are told from what nobody should meet.
 macro_rules! keg_errors {
     ($($error:ty => $message:literal),* $(,)?) => {$(
         impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                Self::internal($message, error)
-                    .hint("run `keg fsck` to check the Keg; `df -h` shows whether its disk is full")
+                let (kind, hint) = kind_of(&error);
+                Self { kind, ..Self::internal($message, error).hint(hint) }
             }
         }
     )*};
 }
 
 keg_errors! {
-    keg::store::StoreError => "the Keg's store could not answer",
-    keg::names::NamesError => "the Keg's names could not be read",
-    keg::names::CommitError => "the change could not be made",
-    keg::watch::WatchError => "watching the Keg failed",
+    StoreError => "the Keg's store could not answer",
+    NamesError => "the Keg's names could not be read",
+    CommitError => "the change could not be made",
+    WatchError => "watching the Keg failed",
     keg::process::ProcessError => "the process table could not be used",
     keg::stream::StreamError => "a stream of the Keg could not be read",
+}
+
+const FSCK_HINT: &str = "run `keg fsck` to check the Keg; `df -h` shows whether its disk is full";
+
+/// Who can mend an error of the Keg, and how.
+fn kind_of(error: &(dyn Error + 'static)) -> (Kind, &'static str) {
+    if let Some(WatchError::Compacted { .. }) = error.downcast_ref() {
+        return (Kind::User, "`keg log /` lists the versions; leave --since out to begin now");
+    }
+    if let Some(NamesError::NoVersion { .. }) = error.downcast_ref() {
+        return (Kind::User, "`keg log /` lists the versions");
+    }
+    match store_error(error) {
+        Some(StoreError::Corrupt { .. } | StoreError::Log { .. }) => {
+            (Kind::Damaged, "`keg fsck` names all that is damaged, and the paths that use it")
+        }
+        Some(StoreError::Full { .. }) => {
+            (Kind::Config, "free some space on the Keg's file system (`df -h`), then try again")
+        }
+        Some(StoreError::Io { .. } | StoreError::ReadOnly { .. }) => (Kind::Config, FSCK_HINT),
+        _ => (Kind::Internal, FSCK_HINT),
+    }
+}
+
+/// The store's error at the root of another. Transparent errors are not in their own chains.
+fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let found = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+            (Some(NamesError::Store(error)), _, _) => Some(error),
+            (_, Some(WatchError::Names(error)), _) => return store_error(error),
+            (_, _, Some(CommitError::Store(error))) => Some(error),
+            _ => error.downcast_ref(),
+        };
+        if found.is_some() {
+            return found;
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl From<importer::ImportError> for CommandError {
@@ -190,5 +236,44 @@ impl From<keg::path::PathError> for CommandError {
 impl From<keg::path::AppNameError> for CommandError {
     fn from(error: keg::path::AppNameError) -> Self {
         Self::user(error.to_string()).hint("`keg apps` lists the apps there are")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_and_full_disks_are_told_from_bugs() {
+        let kid = keg::Kid::of_blob(b"x");
+        let corrupt = || StoreError::Corrupt { kid, what: "its bytes hash to another".to_owned() };
+        let full = || StoreError::Full {
+            what: "writing".to_owned(),
+            source: io::Error::from(io::ErrorKind::StorageFull),
+        };
+        for (error, want) in [
+            (CommandError::from(corrupt()), Kind::Damaged),
+            (NamesError::from(corrupt()).into(), Kind::Damaged),
+            (WatchError::from(NamesError::from(full())).into(), Kind::Config),
+            (CommitError::from(full()).into(), Kind::Config),
+            (StoreError::Poisoned.into(), Kind::Internal),
+            (StoreError::Missing { kid }.into(), Kind::Internal),
+            (NamesError::NoVersion { seq: 9 }.into(), Kind::User),
+        ] {
+            assert_eq!(error.kind, want, "{error:?}");
+            assert!(error.hint.is_some(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = StoreError::Full {
+            what: "writing".to_owned(),
+            source: io::Error::from(io::ErrorKind::StorageFull),
+        };
+        let source: io::Error = io::Error::other("no such disk");
+        let again = CommandError::config("cannot start: no such disk").because(source);
+        assert_eq!(again.causes(), Vec::<String>::new());
+        assert_eq!(CommandError::from(error).causes().len(), 2);
     }
 }

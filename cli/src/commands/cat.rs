@@ -21,8 +21,12 @@ pub fn run(path: &str, how: Output) -> Result<(), CommandError> {
         }
         Value::File { kid, .. } => {
             let mut blob = keg.objects().open_blob(kid)?;
-            io::copy(&mut blob, &mut io::stdout().lock())?;
-            Ok(())
+            let damaged = |error: io::Error| match error.kind() {
+                io::ErrorKind::InvalidData => CommandError::damaged(error.to_string())
+                    .hint("`keg fsck` names all that is damaged, and the paths that use it"),
+                _ => error.into(),
+            };
+            io::copy(&mut blob, &mut io::stdout().lock()).map(drop).map_err(damaged)
         }
         Value::Commit { kid } => {
             let commit = keg.objects().commit(kid)?;

@@ -91,7 +91,7 @@ pub(crate) enum PackError {
     #[error("an object of the pack carries a SHA-1 collision attack")]
     Collision,
     /// An object is malformed, as `git fsck --strict` would say.
-    #[error("{kind} {id} is malformed: {fault}")]
+    #[error("{kind} {id} is malformed: {fault}; rewrite the commits that hold it, then push")]
     Fsck {
         /// The object.
         id: ObjectId,
