@@ -19,14 +19,14 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     let place = Place::routed(&world, "blog");
     kegs::flask(&repo, "Before");
     trial::push(&repo, "keg", &place, "Before");
-    let peers = [Hook::venv(bench), Hook::podman(&world, "blog")];
+    let peers = [Hook::restart(bench), Hook::reload(bench), Hook::podman(&world, "blog")];
     for peer in &peers {
         peer.push_edited("Before");
     }
 
     let (mut ours, mut returned, mut parts) =
         (Sample::default(), Sample::default(), Parts::default());
-    let mut theirs = [Sample::default(), Sample::default()];
+    let mut theirs = <[Sample; 3]>::default();
     for n in 0..bench.runs {
         let headline = format!("Edited {n}");
         kegs::edit(&repo, &headline);

@@ -17,7 +17,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     let (mut first, mut parts) = (Sample::default(), Parts::default());
     let (mut second, mut theirs) = (Sample::default(), Sample::default());
     // What pip fetches and what it builds from that is in its cache from then on.
-    Hook::venv(bench).push_edited("Before");
+    Hook::restart(bench).push_edited("Before");
     let mut about = ("", "");
     for n in 0..bench.runs {
         let world = bench.template.up();
@@ -32,7 +32,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
             }
         }
         drop(world);
-        let peer = Hook::venv(bench);
+        let peer = Hook::restart(bench);
         theirs.push(peer.push_edited(&format!("App {n}")).answered.as_secs_f64());
         about = (peer.name, peer.about);
     }
@@ -42,6 +42,6 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     parts.tell(&mut table);
     table.peer(about.0, theirs.clone());
     table.keg("another app with the same packages", None, second).peer(about.0, theirs);
-    table.note(about.1).note("The peer's packages are in pip's cache, and it makes the venv.");
+    table.note(about.1).note("The peer's packages are in pip's cache; it makes the venv.");
     vec![table]
 }

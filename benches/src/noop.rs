@@ -17,7 +17,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     let repo = world.repo("blog");
     kegs::flask(&repo, "Before");
     trial::push(&repo, "keg", &Place::routed(&world, "blog"), "Before");
-    let peer = Hook::venv(bench);
+    let peer = Hook::reload(bench);
     peer.push_edited("Before");
 
     let [mut same, mut empty, mut their_same, mut their_empty] = <[Sample; 4]>::default();
@@ -32,7 +32,10 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     }
     let mut table = Table::new("A push that changes nothing: git push to its end", Unit::Seconds);
     table.keg("the same commit again", Some(GOAL), same).peer(peer.name, their_same);
-    table.keg("an empty commit, its release running", None, empty).peer(peer.name, their_empty);
-    table.note("An empty commit is another source: it gets a release and a process of its own.");
+    table.keg("an empty commit, released", None, empty).peer(peer.name, their_empty);
+    table.note(
+        "An empty commit is another source: a release of the same image; its process goes on.",
+    );
+    table.note(peer.about);
     vec![table]
 }

@@ -29,17 +29,32 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// A venv with the requirements, and gunicorn started anew.
+    /// A venv with the requirements, and gunicorn started anew for each push.
     ///
     /// # Panics
     /// When it cannot be set up.
-    pub fn venv(bench: &Bench) -> Self {
-        let name = "git hook: venv, gunicorn restarted";
-        let about = "git hook: bare repository on this disk, post-receive checks out, runs pip if \
-                     requirements.txt changed, stops gunicorn and starts it. No image, no \
-                     isolation, no router, and nothing answers meanwhile.";
+    pub fn restart(bench: &Bench) -> Self {
+        let about = "git hook: a bare repository on this disk; post-receive checks out, runs pip \
+                     if requirements.txt changed, stops gunicorn and starts it. No image, no \
+                     isolation, no router, nothing that starts it again, and nothing answers \
+                     meanwhile.";
+        Self::venv(bench, "git hook: venv, gunicorn stopped and started", about, "no")
+    }
+
+    /// The same, and gunicorn told to reload its code, which it can if nothing else changed.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    pub fn reload(bench: &Bench) -> Self {
+        let about = "reloads: the same, but kill -HUP where requirements.txt is unchanged: the \
+                     running gunicorn starts a new worker. The push does not wait for it.";
+        Self::venv(bench, "git hook: venv, gunicorn reloads", about, "yes")
+    }
+
+    fn venv(bench: &Bench, name: &'static str, about: &'static str, reload: &str) -> Self {
         let cache = bench.template.scratch().join("pip");
-        Self::new(name, about, include_str!("venv.sh"), &format!("CACHE={}", cache.display()))
+        let settings = format!("CACHE={}\nRELOAD={reload}", cache.display());
+        Self::new(name, about, include_str!("venv.sh"), &settings)
     }
 
     /// An image made by podman from the image that this Keg has of an app, in a new container.

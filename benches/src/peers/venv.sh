@@ -12,6 +12,10 @@ if [ "$wanted" != "$(cat "$DEPLOY/installed" 2>/dev/null)" ]; then
     "$DEPLOY/venv/bin/pip" install -q --disable-pip-version-check --cache-dir "$CACHE" \
         -r "$app/requirements.txt"
     echo "$wanted" >"$DEPLOY/installed"
+elif [ "$RELOAD" = yes ]; then
+    # Answers from the old code until a new worker has loaded the new.
+    kill -HUP "$(cat "$DEPLOY/pid")"
+    exit
 fi
 
 if [ -f "$DEPLOY/pid" ]; then
