@@ -32,15 +32,7 @@ impl Site {
             deb
         };
         mirror.publish("demo", &(0..COUNT).map(deb).collect::<Vec<_>>());
-        let keyring = std::fs::read(mirror.signer.keyring()).expect("there");
-        mirror.write("etc/trusted/test.gpg", &keyring);
-        let source = format!("deb file:{} demo main\n", mirror.dir.path().display());
-        mirror.write("etc/sources.list", source.as_bytes());
-        let config = format!(
-            "Dir::Etc \"{}\";\nDir::Etc::sourceparts \"none\";\nDir::Etc::trustedparts \"trusted\";\n",
-            mirror.path("etc").display()
-        );
-        mirror.write("apt.conf", config.as_bytes());
+        debian::configure(&mirror, "demo");
         Self { mirror, world: World::new() }
     }
 

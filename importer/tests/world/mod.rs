@@ -14,7 +14,10 @@ use importer::{
     Base, Request,
     debian::{apt::Apt, index::Package, native_arch, relation, snapshot},
 };
-use keg::{Keg, mount::Mounts};
+use keg::{
+    Keg,
+    mount::{Mounts, unmount_all_below},
+};
 
 /// Whether tests may use the network.
 pub fn allowed() -> bool {
@@ -49,24 +52,36 @@ impl World {
         args: &[&str],
         env: &[(&str, &str)],
     ) -> Result<serde_json::Value, String> {
-        let output = Command::new(example())
-            .args(["debian", suite])
-            .args(args)
-            .env_remove("KEG_EXE")
-            .env("KEG_HOME", self.dir.path())
-            .envs(env.iter().copied())
-            .output()
-            .expect("the example runs");
+        let all: Vec<&str> = ["debian", suite].iter().chain(args).copied().collect();
+        let output =
+            self.command(&all).envs(env.iter().copied()).output().expect("the example runs");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
+        Ok(self.lock(suite, args))
+    }
+
+    /// The example with these arguments, for this Keg.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(example());
+        command.args(args).env_remove("KEG_EXE").env("KEG_HOME", self.dir.path());
+        command
+    }
+
+    /// The lock of an import with these arguments.
+    pub fn lock(&self, suite: &str, args: &[&str]) -> serde_json::Value {
         let (base, packages) = match args {
             ["--none", packages @ ..] => (Base::None, packages),
             packages => (Base::Essential, packages),
         };
         let request = Request::debian(suite, packages, base).normal().expect("a request");
         let path = format!("/packages/locks/{}.json", request.key()).parse().expect("a path");
-        Ok(self.keg().get_json(&path).expect("read").expect("there"))
+        self.keg().get_json(&path).expect("read").expect("there")
+    }
+
+    /// Whether a process got so far as to make the Keg.
+    pub fn has_keg(&self) -> bool {
+        self.dir.path().join("format.json").exists()
     }
 
     /// Mounts a tree read-only.
@@ -75,6 +90,13 @@ impl World {
         let kid = kid.parse().expect("a KID");
         Mounts::new(&self.keg()).read_only(&kid, root.path()).expect("mounted");
         root
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A process that was killed may have left mounts.
+        drop(unmount_all_below(self.dir.path()));
     }
 }
 
