@@ -147,7 +147,7 @@ fn a_script_that_fails_shows_its_last_lines() {
 #[test]
 fn a_kill_at_any_moment_leaves_a_clean_keg_and_the_next_import_succeeds() {
     let site = Site::new();
-    let whole = {
+    let mut whole = {
         let world = World::new();
         let began = Instant::now();
         assert!(site.start(&world).wait().expect("ended").success());
@@ -159,7 +159,11 @@ fn a_kill_at_any_moment_leaves_a_clean_keg_and_the_next_import_succeeds() {
         let mut child = site.start(&world);
         std::thread::sleep(whole * (2 * round + 1) / (2 * KILLS));
         child.kill().expect("sent");
-        killed += u32::from(child.wait().expect("ended").signal() == Some(9));
+        match child.wait().expect("ended").signal() {
+            Some(9) => killed += 1,
+            // The machine is less busy than it was when the time was taken.
+            _ => whole = whole * 2 / 3,
+        }
         if world.has_keg() {
             let report = keg::fsck::fsck(&world.keg(), &mut |_| {}).expect("checked");
             assert!(report.is_clean(), "round {round}: {report:?}");
