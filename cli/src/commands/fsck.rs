@@ -44,6 +44,8 @@ pub fn run(how: Output) -> Result<(), CommandError> {
     if report.is_clean() {
         return Ok(());
     }
-    Err(CommandError::damaged(format!("{} damaged values found", report.damaged.len()))
+    let count = report.damaged.len();
+    let values = if count == 1 { "value" } else { "values" };
+    Err(CommandError::damaged(format!("{count} damaged {values} found"))
         .hint("each line names a value and the paths that use it; push or import those again"))
 }
