@@ -89,6 +89,10 @@ fn debian_hint(error: &DebianError) -> String {
                 "the package is not one Keg takes; ask for another package or version".into()
             }
         },
+        DebianError::Pool(PoolError::Workers(_)) => {
+            "the machine may be out of memory (see `dmesg`): try again; what is fetched stays"
+                .into()
+        }
         DebianError::NotHere { suite, .. } => format!("run `keg import debian {suite} PACKAGE…`"),
         DebianError::Pool(PoolError::NoSource { .. }) => {
             "add the suite's source to /etc/apt/sources.list.d and try again".into()

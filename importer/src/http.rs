@@ -8,7 +8,7 @@ mod tests;
 
 use std::{
     io::{self, Read, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use resolver::Remembering;
@@ -21,6 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest silence in a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A body may be as slow as it likes for so long, ...
+const PATIENCE: Duration = Duration::from_secs(60);
+/// ... then it must have come with so many bytes per second on the average.
+const MIN_RATE: u64 = 1024;
 const BUFFER: usize = 64 * 1024;
 
 /// Why a document could not be fetched.
@@ -195,6 +199,7 @@ impl Client {
         let mut reader = response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER];
         let mut total: u64 = 0;
+        let began = Instant::now();
         loop {
             let n = match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
@@ -206,11 +211,20 @@ impl Client {
             if total > limit {
                 return Err(HttpError::TooLarge { url: url_text(), limit });
             }
+            if is_too_slow(total, began.elapsed()) {
+                let source = io::Error::new(io::ErrorKind::TimedOut, "it comes too slowly");
+                return Err(HttpError::Body { url: url_text(), source });
+            }
             sink.write_all(&buffer[..n])
                 .map_err(|source| HttpError::Sink { url: url_text(), source })?;
             progress(n as u64);
         }
     }
+}
+
+/// Whether so many bytes in this time are so few that there is no end to be expected.
+fn is_too_slow(bytes: u64, time: Duration) -> bool {
+    time > PATIENCE && bytes < time.as_secs() * MIN_RATE
 }
 
 fn retry<T>(mut attempt: impl FnMut() -> Result<T, HttpError>) -> Result<T, HttpError> {

@@ -79,3 +79,12 @@ fn each_attempt_has_a_new_sink() {
     let body = client.fetch(&url, 100, || Ok(Vec::new()), &mut |_| {}).expect("good");
     assert_eq!(body, b"hello");
 }
+
+#[test]
+fn a_trickle_is_no_download() {
+    for (bytes, seconds, want) in
+        [(0, 60, false), (61 * 1024, 61, false), (61 * 1023, 61, true), (1 << 20, 3600, true)]
+    {
+        assert_eq!(is_too_slow(bytes, Duration::from_secs(seconds)), want, "{bytes} {seconds}");
+    }
+}

@@ -1,6 +1,9 @@
 //! Fetching from the index: the password stays out of everything that is told or kept.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::{
+    io::{self, Seek, SeekFrom, Write},
+    path::PathBuf,
+};
 
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
@@ -63,14 +66,17 @@ pub struct Fetcher {
     index: Url,
     /// `user:password` as in the address, to be kept out of messages.
     secret: Option<String>,
+    /// Where wheels are that are not small.
+    tmp: PathBuf,
 }
 
 impl Fetcher {
-    /// A fetcher for the index that pip is configured to use.
+    /// A fetcher for the index that pip is configured to use; large wheels are put into `tmp`
+    /// while they are unpacked.
     ///
     /// # Errors
     /// The address or the proxy is none.
-    pub fn new(config: &PipConfig) -> Result<Self, FetchError> {
+    pub fn new(config: &PipConfig, tmp: PathBuf) -> Result<Self, FetchError> {
         let index = Url::parse(&format!("{}/", config.index)).map_err(|_| ConfigError::BadIndex)?;
         let loopback = matches!(index.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let proxy = config.proxy.as_deref().filter(|_| !loopback);
@@ -85,7 +91,7 @@ impl Fetcher {
             (user, None) => Some(user.to_owned()),
             (user, Some(password)) => Some(format!("{user}:{password}")),
         };
-        Ok(Self { client, index, secret })
+        Ok(Self { client, index, secret, tmp })
     }
 
     /// What the index says about a project; `None` if it has none of this name.
@@ -134,7 +140,7 @@ impl Fetcher {
         let limit = wheel.size.unwrap_or(MAX_WHEEL).min(MAX_WHEEL);
         let url = self.address(&wheel.url)?;
         let sink = || {
-            let file = tempfile::spooled_tempfile(IN_MEMORY);
+            let file = tempfile::spooled_tempfile_in(IN_MEMORY, &self.tmp);
             Ok(Hashing { file, hash: Sha256::new(), size: 0 })
         };
         let fetched = self.client.fetch(url.as_str(), limit, sink, progress);

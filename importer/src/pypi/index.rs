@@ -254,7 +254,7 @@ impl<'a, 'r> Index<'a, 'r> {
             return Ok(fetcher.clone());
         }
         let config = (self.configure)().map_err(FetchError::from)?;
-        let fetcher = Rc::new(Fetcher::new(&config)?);
+        let fetcher = Rc::new(Fetcher::new(&config, self.keg.home().join("tmp"))?);
         *self.fetcher.borrow_mut() = Some(fetcher.clone());
         Ok(fetcher)
     }

@@ -1,6 +1,10 @@
 //! A wheel as a zip file: opened within bounds, every entry checked before anything is unpacked.
 
-use std::io::{self, Read, Seek};
+use std::{
+    cell::Cell,
+    io::{self, Read, Seek, SeekFrom},
+    rc::Rc,
+};
 
 use zip::{ZipArchive, read::ZipFile};
 
@@ -18,6 +22,8 @@ const MAX_FILE: u64 = 2 * 1024 * 1024 * 1024;
 /// Most bytes of a wheel's unpacked files: this many times its size, and this much more.
 const MAX_RATIO: u64 = 100;
 const MAX_SLACK: u64 = 64 * 1024 * 1024;
+/// Most bytes that are read to find and read the list of files, which is held in memory.
+const MAX_LIST: u64 = 32 * 1024 * 1024;
 /// Size of pieces that are read.
 const BUFFER: usize = 64 * 1024;
 
@@ -41,7 +47,7 @@ pub struct Item {
 
 /// An opened wheel.
 pub struct Archive<R> {
-    zip: ZipArchive<R>,
+    zip: ZipArchive<Metered<R>>,
     /// Its files, in the archive's order.
     pub items: Vec<Item>,
 }
@@ -52,7 +58,11 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// It is no zip file, has too much in it, or something that a wheel must not have.
     pub fn open(reader: R, size: u64) -> Result<Self, WheelError> {
+        let left = Rc::new(Cell::new(MAX_LIST));
+        let reader = Metered { inner: reader, left: left.clone() };
         let mut zip = ZipArchive::new(reader).map_err(WheelError::zip)?;
+        // From here on what is read is bounded by the list.
+        left.set(u64::MAX);
         if zip.len() > MAX_ENTRIES {
             return Err(WheelError::TooMany(zip.len()));
         }
@@ -154,6 +164,29 @@ fn days_from_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
+/// A reader of at most so many bytes.
+struct Metered<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        let left = self.left.get().checked_sub(n as u64);
+        self.left.set(left.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "its list of files has no end in sight")
+        })?);
+        Ok(n)
+    }
+}
+
+impl<R: Seek> Seek for Metered<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
 /// Fails when there is more than was declared.
 struct Exact<R> {
     inner: R,
@@ -173,6 +206,38 @@ impl<R: Read> Read for Exact<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_without_end_is_not_read_into_memory() {
+        // A directory of 60 MiB: a million names.
+        let mut zip = Vec::new();
+        let count = 1_000_000_u64;
+        for _ in 0..count {
+            zip.extend_from_slice(b"PK\x01\x02\x14\0\x14\0");
+            zip.extend_from_slice(&[0; 20]);
+            zip.extend_from_slice(&[14, 0]);
+            zip.extend_from_slice(&[0; 16]);
+            zip.extend_from_slice(b"a/bcdefghij.py");
+        }
+        let size = zip.len() as u64;
+        // The end of the directory in its long form (APPNOTE 4.3.14 to 4.3.16).
+        zip.extend_from_slice(b"PK\x06\x06");
+        for field in [44, 45 | (45 << 16), 0, count, count, size, 0] {
+            let bytes = u64::to_le_bytes(field);
+            let len = if field == (45 | (45 << 16)) { 4 } else { 8 };
+            zip.extend_from_slice(&bytes[..len]);
+        }
+        zip.extend_from_slice(b"PK\x06\x07\0\0\0\0");
+        zip.extend_from_slice(&size.to_le_bytes());
+        zip.extend_from_slice(&[1, 0, 0, 0]);
+        zip.extend_from_slice(b"PK\x05\x06\0\0\0\0");
+        zip.extend_from_slice(&[0xff; 12]);
+        zip.extend_from_slice(&[0, 0]);
+        let len = zip.len() as u64;
+        let error = Archive::open(io::Cursor::new(zip), len).err().expect("refused");
+        let text = crate::error::chain(&error);
+        assert!(text.contains("no end in sight"), "{text}");
+    }
 
     #[test]
     fn days_are_counted_from_1970() {
