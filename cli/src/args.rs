@@ -125,7 +125,10 @@ pub enum Command {
         output: Output,
     },
     /// Bring packages into the Keg
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  keg import debian trixie python3\n  keg import pypi -r requirements.txt"
+    )]
     Import(Import),
     /// Say which source, build, image and release a process comes from
     #[command(

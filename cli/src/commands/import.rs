@@ -69,7 +69,9 @@ fn request(args: Import) -> Result<(Request, Output), CommandError> {
 
 fn read(path: &std::path::Path) -> Result<String, CommandError> {
     let fail = |error: std::io::Error| {
-        CommandError::user(format!("cannot read {}", path.display())).because(error)
+        CommandError::user(format!("cannot read {}", path.display()))
+            .because(error)
+            .hint("give a requirements file as pip reads them, in UTF-8")
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(fail)?;

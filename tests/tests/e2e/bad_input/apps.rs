@@ -40,8 +40,9 @@ fn a_procfile_with_a_syntax_error() {
         "correct that line of the Procfile",
         "build failed: detect:",
     ];
-    let spoil =
-        |repo: &Repo| drop(repo.write("Procfile", "web: python app.py\nworker python app.py\n"));
+    let spoil = |repo: &Repo| {
+        repo.write("Procfile", "web: python app.py\nworker python app.py\n");
+    };
     check(&World::with_python(), "blog", spoil, &words);
 }
 
@@ -57,11 +58,14 @@ fn a_package_that_does_not_exist() {
     // The importer is started by keg up, which has to know the index.
     world.stop();
     world.start();
-    let spoil = |repo: &Repo| drop(repo.write("requirements.txt", "no-such-package-of-keg==1\n"));
+    let spoil = |repo: &Repo| {
+        repo.write("requirements.txt", "no-such-package-of-keg==1\n");
+    };
     check(&world, "blog", spoil, &words);
 }
 
 /// An index on loopback that has no package.
+#[expect(clippy::disallowed_methods, reason = "a server for a test, beside it")]
 fn empty_index() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -84,7 +88,9 @@ fn registry_a_package_that_does_not_exist() {
     }
     let world = World::with_python();
     let words = ["asks for no-such-package-of-keg", "no such package", "check the name"];
-    let spoil = |repo: &Repo| drop(repo.write("requirements.txt", "no-such-package-of-keg\n"));
+    let spoil = |repo: &Repo| {
+        repo.write("requirements.txt", "no-such-package-of-keg\n");
+    };
     check(&world, "blog", spoil, &words);
 }
 
@@ -99,7 +105,14 @@ fn an_app_that_crashes_at_start() {
         "correct what its last lines say, and push again",
     ];
     let world = World::with_python();
-    check(&world, "blog", |repo| drop(repo.write("app.py", app)), &words);
+    check(
+        &world,
+        "blog",
+        |repo| {
+            repo.write("app.py", app);
+        },
+        &words,
+    );
     // Its words are in the logs as well, and the router's answer names them for an app that never
     // ran.
     let logs = world.keg(&["logs", "blog"]).ok();
@@ -116,7 +129,9 @@ fn an_app_that_crashes_at_start() {
 #[test]
 fn a_command_that_does_not_exist() {
     let words = ["start failed: web.0", "127", "check the command in the Procfile"];
-    let spoil = |repo: &Repo| drop(repo.write("Procfile", "web: gunicorm app:app\n"));
+    let spoil = |repo: &Repo| {
+        repo.write("Procfile", "web: gunicorm app:app\n");
+    };
     check(&World::with_python(), "blog", spoil, &words);
 }
 
@@ -129,7 +144,9 @@ fn an_app_that_never_listens() {
         "listen on the port in $PORT",
         "raise check.timeout",
     ];
-    let spoil = |repo: &Repo| drop(repo.write("Procfile", "web: sleep 1000\n"));
+    let spoil = |repo: &Repo| {
+        repo.write("Procfile", "web: sleep 1000\n");
+    };
     check(&world, "blog", spoil, &words);
 }
 
