@@ -26,6 +26,8 @@ pub enum Role {
     Part,
     /// A peer's.
     Peer,
+    /// The machine's own.
+    Machine,
 }
 
 /// One line.
@@ -91,6 +93,11 @@ impl Table {
         let ours = ours.and_then(|row| row.sample.median());
         let ratio = ours.zip(sample.median()).map(|(ours, theirs)| ours / theirs);
         self.row(what, Role::Peer, sample, None, None, ratio)
+    }
+
+    /// What the machine takes.
+    pub fn machine(&mut self, what: &str, sample: Sample) -> &mut Self {
+        self.row(what, Role::Machine, sample, None, None, None)
     }
 
     /// What must be known.

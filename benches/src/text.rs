@@ -61,6 +61,7 @@ fn name(row: &Row) -> String {
         Role::Keg => format!("Keg: {}", row.what),
         Role::Part => format!("  · {}", row.what),
         Role::Peer => format!("peer: {}", row.what),
+        Role::Machine => format!("machine: {}", row.what),
     }
 }
 

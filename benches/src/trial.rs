@@ -32,7 +32,8 @@ impl Place {
         Self { address, host: address.to_string() }
     }
 
-    fn says(&self, text: &str) -> bool {
+    /// Whether its page holds this text.
+    pub fn says(&self, text: &str) -> bool {
         let answer = http::ask(self.address, "GET", "/", &[("Host", &self.host)], b"");
         answer.is_ok_and(|answer| answer.status == 200 && answer.body.contains(text))
     }

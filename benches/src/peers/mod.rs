@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use keg_tests::{Done, Push, Repo, World, process::run};
@@ -75,8 +75,7 @@ impl Hook {
         let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
         let bare = dir.path().join("app.git");
         run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare)).ok();
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        let port = free_port();
         let settings = format!("DEPLOY={}\nPORT={port}\n{setting}\n", dir.path().display());
         fs::write(bare.join("hooks/settings"), settings).expect("written");
         write_program(&bare.join("hooks/post-receive"), hook);
@@ -102,6 +101,17 @@ impl Hook {
     /// When that fails.
     pub fn push(&self) -> Push {
         self.repo.push_with(&["peer", "main"]).ok()
+    }
+
+    /// The example's server on another port, from the venv and the files of the last push.
+    pub fn alone(&self) -> (Command, Place) {
+        let dir = self.dir.path();
+        let port = free_port();
+        let mut gunicorn = Command::new(dir.join("venv/bin/gunicorn"));
+        gunicorn.args(["--workers", "1", "--threads", "4", "--no-control-socket", "--bind"]);
+        gunicorn.arg(format!("127.0.0.1:{port}")).arg("app:app").current_dir(dir.join("app"));
+        gunicorn.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        (gunicorn, Place::port(port))
     }
 
     /// The process that started the app: gunicorn, or podman's watcher.
@@ -134,6 +144,11 @@ impl Drop for Hook {
         }
         let _ = keg::mount::unmount_all_below(self.dir.path());
     }
+}
+
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free.expect("a free port").port()
 }
 
 fn write_program(path: &Path, text: &str) {
