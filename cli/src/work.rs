@@ -18,6 +18,11 @@ pub fn run(args: &[String]) -> Result<i32, CommandError> {
             let _row = keg::process::register(&keg, "work/build", app)?;
             Ok(builder::work_build(&keg, &app.parse()?))
         }
+        ("egress", [app]) => {
+            let keg = find::keg()?;
+            let _row = keg::process::register(&keg, "work/egress", app)?;
+            Ok(mayor::work_egress())
+        }
         ("layer", rest) => Ok(registry::work_layer(&*find::keg()?, rest)),
         _ => Err(unknown()),
     }

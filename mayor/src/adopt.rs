@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::egress;
 use crate::events::{self, About, News};
 use crate::mayor::Mayor;
 use crate::place::{Note, Place, Seconds, records};
@@ -101,9 +102,10 @@ impl Mayor {
         let about = About { app: note.app.clone(), slot: slot.clone(), id: id.to_owned() };
         self.pending.push(events::ended(about.clone(), shim.clone()));
         if !note.ready {
-            let news = News::Started(record.clone());
+            let (about, news) = (about.clone(), News::Started(record.clone()));
             self.pending.push(Box::pin(async move { about.tell(news) }));
         }
+        let egress = release.config.egress;
         app.places.insert(
             slot,
             Place {
@@ -122,6 +124,12 @@ impl Mayor {
                 seconds: if note.ready { note.seconds } else { Seconds::default() },
             },
         );
+        if egress {
+            match egress::running(&dir) {
+                Some(relay) => self.relaying(about, relay),
+                None => self.relay(about),
+            }
+        }
         true
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::mayor::{Mayor, stop};
+use crate::mayor::Mayor;
 use crate::place::Place;
 use crate::publish::Documents;
 use crate::start::chain;
+use crate::steps::stop;
 
 /// Time that ending takes beyond an app's own grace.
 const EXTRA: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ impl Mayor {
             sandbox::cgroup::kill(&id);
             self.discard(&id);
         }
-        self.until(Instant::now() + EXTRA, |mayor| mayor.sweeps == 0).await;
+        self.until(Instant::now() + EXTRA, |mayor| mayor.sweeps + mayor.relays == 0).await;
         let url = |name: &str| self.apps_url.replace("{app}", name);
         let documents: Documents = self
             .apps

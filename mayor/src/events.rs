@@ -27,6 +27,9 @@ const DRAIN_AT_LEAST: Duration = Duration::from_millis(250);
 /// Pause between looks at the connections of a process that drains.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
+/// Pause before a relay is started again.
+const RELAY_PAUSE: Duration = Duration::from_millis(200);
+
 /// Something that came to pass.
 pub struct Event {
     /// The app; empty for [`News::Swept`].
@@ -55,6 +58,10 @@ pub enum News {
     Due,
     /// A directory was removed.
     Swept,
+    /// The process that brings the app's connections out has ended.
+    RelayEnded,
+    /// It is time to start another.
+    RelayDue,
 }
 
 /// A future that ends with an event.
@@ -116,6 +123,22 @@ pub fn ended(about: About, shim: Rc<OwnedFd>) -> Pending {
     Box::pin(async move {
         gone(&shim).await;
         about.tell(News::Ended)
+    })
+}
+
+/// [`News::RelayEnded`], once it has.
+pub fn relay_ended(about: About, relay: Rc<OwnedFd>) -> Pending {
+    Box::pin(async move {
+        gone(&relay).await;
+        about.tell(News::RelayEnded)
+    })
+}
+
+/// [`News::RelayDue`], after a pause.
+pub fn relay_due(about: About) -> Pending {
+    Box::pin(async move {
+        tokio::time::sleep(RELAY_PAUSE).await;
+        about.tell(News::RelayDue)
     })
 }
 

@@ -14,10 +14,12 @@
 //! a kill or an upgrade, finds them by their notes in `run/mayor/<container>/` and goes on.
 //!
 //! ```text
+//! run/mayor/lock                  held by the mayor
 //! run/mayor/users.json            user ids of apps
 //! run/mayor/<container>/          one process
 //!     note.json                   what it is (see `place`)
 //!     root/  upper/  work/        its root, and what it wrote into it
+//!     egress.json                 what brings its connections out (see `egress`)
 //!     <container>/                the sandbox's records: pid.json, exit.json, error.json
 //! ```
 
@@ -25,9 +27,11 @@ mod adopt;
 mod app;
 mod backoff;
 pub mod config;
+mod egress;
 mod ending;
 mod events;
 mod mayor;
+mod news;
 mod place;
 pub mod plan;
 mod problem;
@@ -37,15 +41,27 @@ mod release;
 mod room;
 pub mod router;
 mod start;
+mod steps;
 mod users;
 
+use std::fs::{File, OpenOptions};
 use std::future::Future;
+use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keg::Keg;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 pub use publish::PublishError;
+
+/// File that the one mayor of a Keg holds locked.
+const LOCK: &str = "lock";
+/// Pause between looks at it.
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 
 /// How a mayor is to work.
 pub struct Options {
@@ -102,5 +118,32 @@ pub enum Error {
 /// # Errors
 /// The Keg or the mayor's directory cannot be used.
 pub async fn serve(keg: Arc<Keg>, options: Options) -> Result<(), Error> {
+    let mut options = options;
+    let dir = keg.run_dir().join("mayor");
+    let alone = alone(&dir);
+    let _lock = tokio::select! {
+        lock = alone => lock.map_err(Error::Directory)?,
+        () = &mut options.shutdown => return Ok(()),
+    };
     mayor::Mayor::new(&keg, &options)?.run(options).await
+}
+
+/// Waits until no other mayor of this Keg runs: one whose `keg up` was killed may still be ending
+/// its apps, and would take ours for them.
+async fn alone(dir: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(dir)?;
+    let file = OpenOptions::new().create(true).append(true).open(dir.join(LOCK))?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => tokio::time::sleep(LOCK_LOOK).await,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Entry of the process that brings one app's connections out: `keg work egress APP`. Gives its
+/// exit code.
+pub fn work_egress() -> i32 {
+    egress::main()
 }

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -26,8 +25,8 @@ pub struct Furniture<'a> {
     pub hostname: &'a str,
     /// The working directory, which becomes the user's own (not what is in it).
     pub workdir: &'a str,
-    /// Servers to ask for names; none without egress.
-    pub nameservers: &'a [IpAddr],
+    /// Whether it may reach other machines, and so has a name server (see `egress`).
+    pub egress: bool,
 }
 
 /// Furnishes the mounted `root`.
@@ -42,9 +41,7 @@ pub fn furnish(root: &Path, furniture: &Furniture<'_>) -> io::Result<()> {
     let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {host}\n");
     write(&root, "etc/hosts", &hosts)?;
     write(&root, "etc/hostname", &format!("{host}\n"))?;
-    let servers: String =
-        furniture.nameservers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    write(&root, "etc/resolv.conf", &servers)?;
+    write(&root, "etc/resolv.conf", if furniture.egress { "nameserver 127.0.0.1\n" } else { "" })?;
     let uid = furniture.uid;
     let workdir = furniture.workdir;
     account(&root, "etc/passwd", &format!("{USER}:x:{uid}:{uid}::{workdir}:/bin/sh"))?;
@@ -120,21 +117,6 @@ fn own_workdir(root: &OwnedFd, workdir: &str, uid: u32) -> io::Result<()> {
     Ok(chownat(dir.as_fd(), "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
 }
 
-/// The machine's own name servers, without those that only it can reach.
-pub fn nameservers() -> Vec<IpAddr> {
-    /// Most that resolvers look at.
-    const MOST: usize = 3;
-    let read = |path: &str| -> Vec<IpAddr> {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let servers =
-            text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-        servers.filter(|server: &IpAddr| !server.is_loopback()).take(MOST).collect()
-    };
-    // With systemd-resolved the first names a stub on loopback, the second what is behind it.
-    let plain = read("/etc/resolv.conf");
-    if plain.is_empty() { read("/run/systemd/resolve/resolv.conf") } else { plain }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -143,7 +125,7 @@ mod tests {
     use super::*;
 
     fn furniture() -> Furniture<'static> {
-        Furniture { uid: 20_007, hostname: "blog", workdir: "/app", nameservers: &[] }
+        Furniture { uid: 20_007, hostname: "blog", workdir: "/app", egress: false }
     }
 
     fn is_root() -> bool {

@@ -12,13 +12,14 @@ use keg::mount::{MountOptions, Mounts};
 use keg::{Keg, Kid};
 use sandbox::{Limits, Network, Output, Profile, Spec, netns};
 
+use crate::egress;
 use crate::events::handle;
 use crate::place::{Note, ROOT, stream};
 use crate::plan::Slot;
 use crate::problem::Problem;
 use crate::ready::{PORT, address};
 use crate::release::Release;
-use crate::room::{Furniture, furnish, nameservers};
+use crate::room::{Furniture, furnish};
 use crate::users::Users;
 
 /// The process type that is reached through the router.
@@ -47,6 +48,8 @@ pub struct Launched {
     pub shim: Rc<OwnedFd>,
     /// Its network namespace.
     pub namespace: Rc<OwnedFd>,
+    /// A handle to what brings its connections out, if anything does.
+    pub relay: Option<Rc<OwnedFd>>,
 }
 
 impl Starter {
@@ -96,11 +99,14 @@ impl Starter {
         self.mounts
             .writable_with(&release.rootfs, &dir, &root, options)
             .map_err(|e| failed(chain(&e)))?;
-        let servers = if release.config.egress { nameservers() } else { Vec::new() };
-        let furniture =
-            Furniture { uid, hostname: app, workdir: &release.workdir, nameservers: &servers };
+        let egress = release.config.egress;
+        let furniture = Furniture { uid, hostname: app, workdir: &release.workdir, egress };
         furnish(&root, &furniture).map_err(|e| failed(e.to_string()))?;
         let namespace = netns::create().map_err(|e| failed(e.chain()))?;
+        let inside = egress
+            .then(|| egress::open(&namespace))
+            .transpose()
+            .map_err(|e| failed(format!("no way to the network (it needs Linux 5.9): {e}")))?;
         let socket = (release.config.socket && slot.kind == WEB)
             .then(|| listen(&namespace))
             .transpose()
@@ -113,7 +119,12 @@ impl Starter {
         );
         let shim = sandbox::spawn(&spec).map_err(|e| failed(e.chain()))?;
         let shim = handle(shim.id()).map_err(|e| failed(format!("its shim is lost: {e}")))?;
-        Ok(Launched { shim, namespace: Rc::new(namespace) })
+        // What the app sends meanwhile waits in the sockets.
+        let relay = inside
+            .map(|inside| egress::serve(&inside, app, &dir, &shim))
+            .transpose()
+            .map_err(|e| failed(format!("no way to the network: {e}")))?;
+        Ok(Launched { shim, namespace: Rc::new(namespace), relay })
     }
 
     fn spec(&self, app: &str, slot: &Slot, release: &Release, inside: &Inside<'_>) -> Spec {

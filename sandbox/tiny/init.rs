@@ -12,6 +12,8 @@ pub fn main(args: &[Str], env: *const Str) -> ! {
     let [report, program, argv @ ..] = args else { sys::exit(2) };
     let report = number(*report) as i32;
     sys::name(c"keg-init".as_ptr().cast());
+    // The command runs as the same user, and is not to forge its own end.
+    sys::close_to_others();
     sys::mask(ALL);
     // A clone without flags is a fork.
     let command = sys::sys!(CLONE, sys::SIGCHLD) as i32;

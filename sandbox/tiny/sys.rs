@@ -193,6 +193,12 @@ pub fn name(name: Str) {
     sys!(PRCTL, PR_SET_NAME, name);
 }
 
+/// Closes its memory, environment and descriptors in `/proc` to processes of the same user.
+pub fn close_to_others() {
+    const PR_SET_DUMPABLE: usize = 4;
+    sys!(PRCTL, PR_SET_DUMPABLE, 0);
+}
+
 pub fn kill(pid: i32, signal: i32) {
     sys!(KILL, pid, signal);
 }

@@ -45,3 +45,8 @@ pub fn network() -> bool {
     }
     wanted
 }
+
+/// The version of this machine's Python, as `.python-version` wants it.
+pub fn python_version() -> String {
+    rootfs::Python::of_machine().version
+}

@@ -60,9 +60,9 @@ impl World {
     /// The number of threads of each process of this Keg that runs the `keg` program, with what
     /// it was started as.
     pub fn threads(&self) -> BTreeMap<String, usize> {
+        let binary = crate::world::binary().canonicalize().expect("built");
         let count = |pid: i32| {
-            let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-            let program = program.to_str()?.trim_end_matches(" (deleted)").ends_with("/keg");
+            let program = fs::read_link(format!("/proc/{pid}/exe")).ok()? == binary;
             let arguments = String::from_utf8_lossy(&read(pid, "cmdline")).replace('\0', " ");
             let status = String::from_utf8_lossy(&read(pid, "status")).into_owned();
             let threads = status.lines().find_map(|line| line.strip_prefix("Threads:\t"))?;

@@ -211,6 +211,17 @@ impl World {
         http::ask(self.router, "GET", path, &[("Host", &host)], b"").expect("the router answers")
     }
 
+    /// The value of a Python expression in the probe.
+    ///
+    /// # Panics
+    /// When the router does not answer.
+    pub fn value(&self, app: &str, code: &str) -> String {
+        let host = format!("{app}.localhost:{}", self.router.port());
+        let headers = [("Host", host.as_str())];
+        let answer = http::ask(self.router, "POST", "/value", &headers, code.as_bytes());
+        answer.expect("the router answers").body
+    }
+
     /// The address of an app.
     pub fn app_url(&self, app: &str) -> String {
         format!("http://{app}.localhost:{}", self.router.port())
@@ -238,8 +249,11 @@ impl World {
     /// When it is refused.
     pub fn configure(&self, app: &str, config: &Json) {
         let host = self.front.to_string();
-        let headers = [("Host", host.as_str()), ("Content-Type", "application/json")];
         let path = format!("/apps/{app}/config.json");
+        let head = self.page(&format!("{path}?json")).head;
+        let etag = head.lines().find_map(|line| line.strip_prefix("etag: "));
+        let condition = etag.map_or(("If-None-Match", "*"), |etag| ("If-Match", etag));
+        let headers = [("Host", host.as_str()), ("Content-Type", "application/json"), condition];
         let body = config.to_string();
         let answer = http::ask(self.front, "PUT", &path, &headers, body.as_bytes());
         let answer = answer.expect("the front answers");
@@ -257,7 +271,10 @@ impl World {
     }
 
     /// Puts this machine's Python into the Keg as what the importer would answer.
-    fn lend_python(&self) {
+    ///
+    /// # Panics
+    /// When there is a Keg already.
+    pub fn lend_python(&self) {
         let keg = Keg::create(&self.home()).expect("a Keg");
         let scratch = self.scratch().join("lent");
         std::fs::create_dir(&scratch).expect("made");

@@ -144,7 +144,7 @@ async fn deliver(
                 }
             },
         };
-        match send(&backend, connection, prepared).await {
+        match send(table, &backend, connection, prepared).await {
             Sent::Answered(response) => return Ok(response),
             Sent::Again(back) => (prepared, pooled) = (*back, false),
             Sent::BrokeOff => return Err(Box::new(answer::broke_off(app))),
@@ -171,7 +171,12 @@ fn backend_of(table: &Table, app: &AppName) -> Option<Rc<Backend>> {
     })
 }
 
-async fn send(backend: &Rc<Backend>, mut connection: Connection, prepared: Prepared) -> Sent {
+async fn send(
+    table: &Table,
+    backend: &Rc<Backend>,
+    mut connection: Connection,
+    prepared: Prepared,
+) -> Sent {
     let Prepared { request, again } = prepared;
     let moved = request.body().moved();
     let sent = tokio::select! {
@@ -185,13 +190,21 @@ async fn send(backend: &Rc<Backend>, mut connection: Connection, prepared: Prepa
         }
         Err(mut error) => match (error.take_message(), again) {
             (Some(request), again) => Sent::Again(Box::new(Prepared { request, again })),
-            (None, Some(parts)) if connection.reused => {
+            (None, Some(parts)) if connection.reused || has_moved(table, backend) => {
                 let request = Request::from_parts(parts.clone(), Upload::none());
                 Sent::Again(Box::new(Prepared { request, again: Some(parts) }))
             }
             (None, _) => Sent::BrokeOff,
         },
     }
+}
+
+/// Whether the app has left this backend. One that was stopped may close a connection that it has
+/// just accepted; one that should be there and breaks off is not asked for the same again.
+fn has_moved(table: &Table, backend: &Backend) -> bool {
+    // Routes that cannot be read are as they were.
+    let _ = table.refresh();
+    backend.is_retired()
 }
 
 /// Over once nothing of the request has moved for too long.

@@ -67,6 +67,11 @@ impl Backend {
         &self.place
     }
 
+    /// Whether it is not in the routes any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
     /// A connection that is idle and still open.
     pub(super) fn pooled(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();

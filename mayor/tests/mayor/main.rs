@@ -19,6 +19,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("sandbox") => std::process::exit(sandbox::main(&args[1..])),
+        Some("work") => std::process::exit(mayor::work_egress()),
         Some("mayor") => return mayor(&args[1..]),
         Some("app") => return app::main(&args[1..]),
         Some("--list") => return all().for_each(|(name, _)| println!("{name}: test")),

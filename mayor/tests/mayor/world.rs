@@ -204,7 +204,7 @@ impl World {
         let base = self.home().join("run/mayor");
         let entries = fs::read_dir(base).into_iter().flatten().flatten();
         let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
-        let mut left: Vec<String> = names.filter(|n| n != "users.json").collect();
+        let mut left: Vec<String> = names.filter(|n| n != "users.json" && n != "lock").collect();
         let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
         let home = self.home().to_string_lossy().into_owned();
         left.extend(mounts.lines().filter(|line| line.contains(&home)).map(str::to_owned));

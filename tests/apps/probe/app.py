@@ -17,12 +17,13 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def reach(host, port):
-    """What comes of a connection: the error's name, or `connected`."""
+    """What comes of a request: the error's name, or `answered`."""
     try:
-        socket.create_connection((host, int(port)), timeout=3).close()
+        with socket.create_connection((host, int(port)), timeout=5) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return "answered" if sock.recv(1) else "closed"
     except OSError as error:
         return type(error).__name__
-    return "connected"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,6 +38,20 @@ class Handler(BaseHTTPRequestHandler):
         ask({name: values[0] for name, values in parse_qs(url.query).items()})
 
     def do_POST(self):
+        """Gives the value of a Python expression on `/value`, else takes an upload."""
+        if self.path == "/value":
+            code = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            try:
+                self.say(str(eval(code)))
+            except Exception as error:
+                self.say(f"{type(error).__name__}: {error}")
+        elif "chunked" in self.headers.get("Transfer-Encoding", ""):
+            self.say("chunks")
+            self.close_connection = True
+        else:
+            self.take()
+
+    def take(self):
         """Gives back the length and hash of the body, read as it comes."""
         left, digest = int(self.headers.get("Content-Length", "0")), hashlib.sha256()
         length = left
@@ -57,11 +72,15 @@ class Handler(BaseHTTPRequestHandler):
     def ask_about(self, _):
         """User, limits, capabilities, environment."""
         with open("/proc/self/status", encoding="ascii") as file:
-            status = dict(line.strip().split(":\t", 1) for line in file if ":\t" in line)
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
         self.say(json.dumps({"status": status, "env": dict(os.environ), "cwd": os.getcwd()}))
 
+    def ask_head(self, _):
+        """The request as it came."""
+        self.say(f"{self.requestline}\n{self.headers}")
+
     def ask_reach(self, query):
-        """Whether an address can be connected to."""
+        """Whether something answers at an address."""
         self.say(reach(query["host"], query["port"]))
 
     def ask_stream(self, _):
