@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "keg", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Commands find the running Keg through $KEG_URL or $KEG_HOME.\n\
 Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 no Keg or wrong set-up, 4 damage found, \
-70 internal error.")]
+70 internal error; docs/errors.md has all messages and what to do.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -17,7 +17,10 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use rustix::net::sockopt;
+use rustix::{
+    net::sockopt,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -31,6 +34,8 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 /// Most bytes of a message that are in our hands at a time, in each direction.
 const MAX_BUFFER: usize = 128 * 1024;
+/// Open files for other things than connections: the store, pipes of processes, watches.
+const SPARE_FILES: u64 = 2048;
 /// How long a client may leave what is sent to it unread, or not acknowledge it.
 const CLIENT_STALL: Duration = Duration::from_secs(120);
 /// Pause after an error that concerns all connections, such as no free file descriptor.
@@ -65,6 +70,7 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    raise_file_limit(limits.connections as u64);
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let front = Front { router, limits, stopping: watch::Sender::new(false) };
@@ -82,6 +88,17 @@ pub async fn serve(
     };
     LocalSet::new().run_until(farewell).await;
     Ok(())
+}
+
+/// Lets every client have a connection, and the processes that answer them their pipes. Where the
+/// machine allows less, connections wait for free descriptors.
+fn raise_file_limit(connections: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = connections + SPARE_FILES;
+    let wanted = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
 }
 
 struct Front {

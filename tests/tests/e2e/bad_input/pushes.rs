@@ -137,6 +137,28 @@ fn the_same_push_twice_at_once_is_one_deploy() {
     assert!(repo.push().ok().said.contains("Everything up-to-date"));
 }
 
+#[test]
+fn a_push_cut_off_by_a_stop_is_tried_again() {
+    let mut world = World::with_python();
+    world.configure("blog", &json!({"check": {"timeout": 14}}));
+    let repo = world.probe("blog");
+    repo.write("Procfile", "web: sleep 1000\n");
+    repo.commit("Never listens");
+    let push = repo.start_push(&["keg", "main"]);
+    until("the app to be starting", || (!world.ps("blog").is_empty()).then_some(()));
+    // It is waited for, but not for long.
+    assert_eq!(world.stop().code, 0);
+    let push = keg_tests::repo::told(push.wait());
+    assert_ne!(push.code, 0, "{}", push.said);
+    world.assert_gone();
+    world.assert_clean();
+    world.start();
+    // Nothing of it is live, so this is no "Everything up-to-date", whatever has happened by now.
+    let words = ["start failed: web.0 did not answer", "[remote rejected] main -> main"];
+    repo.push().refused(&words);
+    world.assert_clean();
+}
+
 fn rewrite_procfile(repo: &Repo, text: &str) {
     repo.write("Procfile", text);
     repo.commit("Another Procfile");
