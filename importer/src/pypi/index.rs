@@ -30,6 +30,8 @@ use crate::{
 
 /// A project's page younger than this is not fetched again.
 const FRESH_MS: i64 = 10 * 60 * 1000;
+/// A wheel of more bytes that is fetched to resolve is told of while it comes.
+const LARGE: u64 = 8_000_000;
 
 /// Why the index, or what it gave, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +150,7 @@ impl<'a, 'r> Index<'a, 'r> {
     }
 
     /// A wheel as a tree, fetched if it is not there. `total` is for the report: wheels fetched,
-    /// of how many, and the bytes of all, 0 if unknown.
+    /// of how many (0: nothing is told), and the bytes of all (0: unknown).
     ///
     /// # Errors
     /// It cannot be fetched or is refused.
@@ -161,8 +163,10 @@ impl<'a, 'r> Index<'a, 'r> {
             self.fetched.set(self.fetched.get() + bytes);
             let (done, total, total_bytes) = total;
             let bytes = self.fetched.get();
-            let total_bytes = total_bytes.max(bytes);
-            self.tell(Progress::Count { done, total, bytes, total_bytes });
+            if total > 0 {
+                let total_bytes = total_bytes.max(bytes);
+                self.tell(Progress::Count { done, total, bytes, total_bytes });
+            }
         })?;
         let fail = |source| IndexError::Wheel { file: wheel.file.clone(), source };
         let name = WheelName::parse(&wheel.file)
@@ -344,7 +348,8 @@ impl Index<'_, '_> {
     /// The metadata of a wheel that has none beside it: the wheel is fetched whole.
     fn metadata_of_wheel(&self, wheel: &WheelFile) -> Result<Vec<u8>, IndexError> {
         self.begin_count();
-        self.tree(wheel, (0, 1, wheel.size.unwrap_or(0)))?;
+        let size = wheel.size.unwrap_or(0);
+        self.tree(wheel, (0, u64::from(size > LARGE), size))?;
         let (wheels, bytes) = self.for_metadata.get();
         self.for_metadata.set((wheels + 1, bytes + self.counted()));
         let at = path("metadata", wheel.sha256.as_deref().unwrap_or_default());
