@@ -12,7 +12,10 @@ use crate::start::chain;
 use crate::steps::stop;
 
 /// Time that ending takes beyond an app's own grace.
-const EXTRA: Duration = Duration::from_secs(5);
+const EXTRA: Duration = Duration::from_secs(2);
+/// Longest grace when everything stops: `keg up` and service managers kill who takes longer, and
+/// then nobody would be left to end the apps.
+const LONGEST: Duration = Duration::from_secs(15);
 
 impl Mayor {
     /// Ends all processes and removes what they left, and the routes and rows with them. What was
@@ -21,13 +24,17 @@ impl Mayor {
         let mut longest = Duration::ZERO;
         for app in self.apps.values_mut() {
             for place in app.places.values_mut().filter(|place| place.runs()) {
-                longest = longest.max(Duration::from_secs_f64(place.release.config.grace));
+                let grace = Duration::from_secs_f64(place.release.config.grace);
+                longest = longest.max(grace.min(LONGEST));
                 stop(place);
             }
         }
-        self.until(Instant::now() + longest + EXTRA, Mayor::runs_none).await;
+        self.until(Instant::now() + longest, Mayor::runs_none).await;
         for id in self.ids() {
             sandbox::cgroup::kill(&id);
+        }
+        self.until(Instant::now() + EXTRA, Mayor::runs_none).await;
+        for id in self.ids() {
             self.discard(&id);
         }
         self.until(Instant::now() + EXTRA, |mayor| mayor.sweeps + mayor.relays == 0).await;

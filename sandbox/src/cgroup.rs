@@ -68,6 +68,16 @@ pub fn set_cpus(id: &str, cpus: f64) -> Result<(), SandboxError> {
     write(dir.join("cpu.cfs_quota_us"), quota.to_string())
 }
 
+/// Whether the kernel limits swap as well: it may be built or started without that.
+pub fn limits_swap() -> bool {
+    if !unified() {
+        return Path::new(ROOT).join("memory/memory.memsw.limit_in_bytes").exists();
+    }
+    // The root group has no limits, any other does.
+    let groups = fs::read_dir(ROOT).into_iter().flatten().flatten();
+    groups.map(|group| group.path()).any(|group| group.join("memory.swap.max").exists())
+}
+
 /// The file whose line `oom_kill <n>` counts kills for want of memory.
 pub fn oom_file(id: &str) -> PathBuf {
     if unified() {

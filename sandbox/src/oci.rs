@@ -93,7 +93,12 @@ fn resources(spec: &Spec) -> Result<LinuxResources, OciSpecError> {
     let mut resources = LinuxResourcesBuilder::default();
     if let Some(bytes) = spec.limits.memory {
         let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
-        resources = resources.memory(LinuxMemoryBuilder::default().limit(limit).build()?);
+        let mut memory = LinuxMemoryBuilder::default().limit(limit);
+        if cgroup::limits_swap() {
+            // Of memory and swap together: what is over the limit is ended, not swapped out.
+            memory = memory.swap(limit);
+        }
+        resources = resources.memory(memory.build()?);
     }
     if let Some(pids) = spec.limits.pids {
         resources = resources.pids(LinuxPidsBuilder::default().limit(i64::from(pids)).build()?);

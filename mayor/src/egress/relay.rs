@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream, UdpSocket},
@@ -22,6 +23,8 @@ use crate::events::gone;
 
 /// Most connections of an app at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 512;
+/// Most open files: two for each connection of both kinds, and those for questions.
+const MAX_FILES: u64 = 4 * MAX_CONNECTIONS as u64 + 256;
 /// Most questions for names under way; more are dropped, and asked again by whoever asks.
 const MAX_QUESTIONS: usize = 64;
 /// Longest question or answer in one datagram (RFC 6891 advises 4096).
@@ -37,11 +40,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Most name servers that are asked.
 const MAX_SERVERS: usize = 3;
 
-/// Relays until the container's supervisor ends; gives the exit code.
-///
-/// # Safety of the descriptors
-/// They are those that [`super::serve`] passes, and nobody else's.
+/// Relays between the descriptors that [`super::serve`] passes until the container's supervisor
+/// ends; gives the exit code.
 pub fn main() -> i32 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(MAX_FILES, |maximum| maximum.min(MAX_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        // Where it cannot be raised, some connections wait for others to end.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
     let result = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match result.and_then(|runtime| runtime.block_on(LocalSet::new().run_until(relay()))) {
         Ok(()) => 0,

@@ -254,6 +254,20 @@ fn without_keep_everything_stops() {
     assert_eq!(rows.len(), 1, "{rows:?}");
 }
 
+#[test]
+fn an_app_that_does_not_want_to_end_is_ended() {
+    let mut world = World::with_python();
+    world.configure("blog", &json!({ "grace": 600 }));
+    let repo = world.probe("blog");
+    edit(&repo, "lambda *_: os._exit(0)", "signal.SIG_IGN");
+    repo.push().ok();
+    let pid = pid(&world);
+    let done = world.stop();
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(!runs(pid));
+    world.assert_gone();
+}
+
 fn pid(world: &World) -> i32 {
     world.ps("blog")[0]["pid"].as_i64().expect("a number") as i32
 }
