@@ -155,7 +155,13 @@ impl From<io::Error> for CommandError {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Kind::BrokenPipe, "the reader went away");
         }
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::config("the disk is full; nothing was lost")
+                .because(error)
+                .hint(FULL_HINT);
+        }
         Self::internal("reading or writing failed", error)
+            .hint("try again; if it stays so, `dmesg` shows whether the disk is well")
     }
 }
 
@@ -180,6 +186,7 @@ keg_errors! {
     keg::stream::StreamError => "a stream of the Keg could not be read",
 }
 
+const FULL_HINT: &str = "free some space on the Keg's file system (`df -h`), then try again";
 const FSCK_HINT: &str = "run `keg fsck` to check the Keg; `df -h` shows whether its disk is full";
 
 /// Who can mend an error of the Keg, and how.
@@ -194,9 +201,7 @@ fn kind_of(error: &(dyn Error + 'static)) -> (Kind, &'static str) {
         Some(StoreError::Corrupt { .. } | StoreError::Log { .. }) => {
             (Kind::Damaged, "`keg fsck` names all that is damaged, and the paths that use it")
         }
-        Some(StoreError::Full { .. }) => {
-            (Kind::Config, "free some space on the Keg's file system (`df -h`), then try again")
-        }
+        Some(StoreError::Full { .. }) => (Kind::Config, FULL_HINT),
         Some(StoreError::Io { .. } | StoreError::ReadOnly { .. }) => (Kind::Config, FSCK_HINT),
         _ => (Kind::Internal, FSCK_HINT),
     }

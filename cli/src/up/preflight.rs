@@ -42,6 +42,9 @@ pub fn home(args: &Up) -> Result<PathBuf, CommandError> {
             .hint("give --home DIR or set KEG_HOME")
     })?;
     std::fs::create_dir_all(&home).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            return error.into();
+        }
         CommandError::config(format!("cannot make {}", home.display()))
             .because(error)
             .hint("choose a directory you may write to with --home DIR")

@@ -30,8 +30,8 @@ impl Disk {
     }
 
     /// Takes all the space that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("tmp/ballast");
+    fn fill(&self, name: &str) -> PathBuf {
+        let path = self.0.join("tmp").join(name);
         let mut file = File::create(&path).expect("a file");
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
@@ -60,7 +60,7 @@ fn a_full_disk() {
     repo.push().ok();
     let process = world.ps("blog").remove(0);
 
-    let ballast = disk.fill();
+    let ballast = disk.fill("ballast");
     repo.write("large.bin", &"0123456789abcdef".repeat(4096));
     edit(&repo, "two");
     let push = repo.push().refused(&["disk is full", "nothing was lost", "free some space"]);
@@ -89,6 +89,19 @@ fn a_full_disk() {
     until("all to work again", || (repo.push().code == 0).then_some(()));
     assert_eq!(world.get("blog", "/").body, "two");
     world.assert_clean();
+
+    // It can be stopped on a full disk, and says why it does not start on one.
+    let mut ballast = vec![disk.fill("ballast")];
+    world.stop();
+    // What the app had written is gone.
+    ballast.push(disk.fill("more"));
+    let done = Running::start(&mut world.up_command()).wait();
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.err.contains("the disk is full") && done.err.contains("df -h"), "{done:?}");
+    world.assert_clean();
+    ballast.iter().for_each(|path| fs::remove_file(path).expect("removed"));
+    world.start();
+    until("the app to be back", || (world.get("blog", "/").body == "two").then_some(()));
     world.stop();
     drop(disk);
 }
