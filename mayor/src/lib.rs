@@ -30,6 +30,7 @@ pub mod config;
 mod egress;
 mod ending;
 mod events;
+mod groups;
 mod mayor;
 mod news;
 mod place;

@@ -15,6 +15,7 @@ use keg::{Keg, Kid, NamePath};
 use crate::app::{App, row};
 use crate::config::AppConfig;
 use crate::events::{self, Pending};
+use crate::groups::{self, Groups};
 use crate::place::{Place, Seconds};
 use crate::plan::Slot;
 use crate::publish::{Documents, Publisher};
@@ -68,6 +69,8 @@ impl Mayor {
         self.refresh()?;
         self.adopt();
         let mut shutdown = options.shutdown;
+        let mut groups = Groups::default();
+        let mut sweep = tokio::time::interval(groups::EVERY);
         loop {
             self.act();
             let written = self.publish();
@@ -82,6 +85,7 @@ impl Mayor {
                     self.refresh()?;
                 }
                 () = tokio::time::sleep(WRITE_AGAIN), if !written => {}
+                _ = sweep.tick() => groups.sweep(""),
                 () = &mut shutdown => break,
             }
         }
