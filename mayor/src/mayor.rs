@@ -75,7 +75,9 @@ impl Mayor {
             self.act();
             let written = self.publish();
             tokio::select! {
-                Some(event) = self.pending.next(), if !self.pending.is_empty() => self.handle(event),
+                Some(event) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.handle(event);
+                }
                 changes = image_watch.next() => {
                     changes?;
                     self.refresh()?;

@@ -65,8 +65,8 @@ fn make_directory(root: &OwnedFd, name: &str, mode: Mode) -> io::Result<()> {
     }
 }
 
-/// Puts a small file there. Where the image has a link, a directory, a pipe or a device there, the image's
-/// own choice stays.
+/// Puts a small file there. Where the image has a link, a directory, a pipe or a device there, the
+/// image's own choice stays.
 fn write(root: &OwnedFd, path: &str, text: &str) -> io::Result<()> {
     match open(root, path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK) {
         Ok(file) => File::from(file).write_all(text.as_bytes()),

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::{FromRawFd, OwnedFd},
     rc::Rc,
     sync::Arc,
@@ -74,7 +74,7 @@ async fn relay() -> io::Result<()> {
     let names_tcp = TcpListener::from_std(passed(2)?.into())?;
     let (_catcher, shim) = (passed(3)?, passed(4)?);
     tokio::select! {
-        () = accept(&tcp, |to| to.filter(|to| is_open(*to.ip())).map(SocketAddr::V4).into_iter().collect()) => {}
+        () = accept(&tcp, allowed) => {}
         () = accept(&names_tcp, |_| servers()) => {}
         () = questions(&names_udp) => {}
         () = gone(&shim) => {}
@@ -82,11 +82,13 @@ async fn relay() -> io::Result<()> {
     Ok(())
 }
 
+/// Where the app asked to go, if it may.
+fn allowed(asked: Option<SocketAddrV4>) -> Vec<SocketAddr> {
+    asked.filter(|to| is_open(*to.ip())).map(SocketAddr::V4).into_iter().collect()
+}
+
 /// Brings each connection to the first of the places that `places` gives for where it was to go.
-async fn accept(
-    listener: &TcpListener,
-    places: impl Fn(Option<std::net::SocketAddrV4>) -> Vec<SocketAddr>,
-) {
+async fn accept(listener: &TcpListener, places: impl Fn(Option<SocketAddrV4>) -> Vec<SocketAddr>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {

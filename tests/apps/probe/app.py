@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +25,19 @@ def reach(host, port):
             return "answered" if sock.recv(1) else "closed"
     except OSError as error:
         return type(error).__name__
+
+
+def echo(host, port, size):
+    """How many bytes come back of so many that are sent to an echo."""
+    back = 0
+    with socket.create_connection((host, port), timeout=30) as sock:
+        threading.Thread(target=sock.sendall, args=(b"x" * size,)).start()
+        while back < size:
+            part = sock.recv(65536)
+            if not part:
+                break
+            back += len(part)
+    return back
 
 
 class Handler(BaseHTTPRequestHandler):
