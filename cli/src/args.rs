@@ -39,9 +39,8 @@ pub struct Change {
 #[derive(Subcommand)]
 pub enum Command {
     /// Start a Keg and everything in it, and stay in the foreground
-    #[command(
-        after_help = "Example:\n  keg up --home ~/keg\n  keg up --listen 127.0.0.1:7070 --router 127.0.0.1:8080 --keep"
-    )]
+    #[command(after_help = "Example:\n  keg up --home ~/keg\n\
+        \x20 keg up --listen 127.0.0.1:7070 --router 127.0.0.1:8080 --keep")]
     Up(Up),
     /// Show whether a Keg is running, and its services and apps
     #[command(after_help = "Example:\n  keg status --json")]
@@ -127,13 +126,13 @@ pub enum Command {
     /// Bring packages into the Keg
     #[command(
         subcommand,
-        after_help = "Example:\n  keg import debian trixie python3\n  keg import pypi -r requirements.txt"
+        after_help = "Example:\n  keg import debian trixie python3\n\
+        \x20 keg import pypi -r requirements.txt"
     )]
     Import(Import),
     /// Say which source, build, image and release a process comes from
-    #[command(
-        after_help = "Example:\n  keg why 4242\n  keg why http://blog.localhost:8080\n  keg why K-12ab34cd --json"
-    )]
+    #[command(after_help = "Example:\n  keg why 4242\n\
+        \x20 keg why http://blog.localhost:8080\n  keg why K-12ab34cd --json")]
     Why {
         /// A PID (on the host or in the container), a KID, a URL, or an app
         target: String,
@@ -142,7 +141,8 @@ pub enum Command {
     },
     /// Put an earlier release of an app back in service
     #[command(
-        after_help = "Example:\n  keg rollback blog               the release before the current one\n  keg rollback blog K-12ab34cd"
+        after_help = "Example:\n  keg rollback blog               the release before the current one\n\
+        \x20 keg rollback blog K-12ab34cd"
     )]
     Rollback {
         /// The app
@@ -153,9 +153,8 @@ pub enum Command {
         output: Output,
     },
     /// Set a path to a value that is there already
-    #[command(
-        after_help = "Example:\n  keg cp /oci-images/blog /oci-images/staging\n  keg cp /apps/blog/config.json@K-12ab34cd /apps/other/config.json"
-    )]
+    #[command(after_help = "Example:\n  keg cp /oci-images/blog /oci-images/staging\n\
+        \x20 keg cp /apps/blog/config.json@K-12ab34cd /apps/other/config.json")]
     Cp {
         /// A path, a path at a version, or a KID
         from: String,
@@ -183,9 +182,8 @@ pub enum Command {
         change: Change,
     },
     /// Set a path to a file, a directory or standard input
-    #[command(
-        after_help = "Example:\n  keg put /apps/blog/config.json config.json\n  echo '{}' | keg put /apps/blog/config.json -"
-    )]
+    #[command(after_help = "Example:\n  keg put /apps/blog/config.json config.json\n\
+        \x20 echo '{}' | keg put /apps/blog/config.json -")]
     Put {
         /// The path to set
         path: String,
@@ -279,13 +277,15 @@ pub enum Import {
         /// What they stand on: `essential` (configured) or `none` (only what they depend on)
         #[arg(long, default_value = "essential", value_parser = ["essential", "none"])]
         base: String,
+        /// Look for newer versions, even if this was imported before
+        #[arg(long)]
+        refresh: bool,
         #[command(flatten)]
         output: Output,
     },
     /// Python packages as wheels
-    #[command(
-        after_help = "Example:\n  keg import pypi flask gunicorn==23.0\n  keg import pypi -r requirements.txt"
-    )]
+    #[command(after_help = "Example:\n  keg import pypi flask gunicorn==23.0\n\
+        \x20 keg import pypi -r requirements.txt")]
     Pypi {
         /// Requirements, as pip writes them
         #[arg(required_unless_present = "file")]
@@ -296,6 +296,9 @@ pub enum Import {
         /// For this suite's Python
         #[arg(long, default_value = "trixie")]
         suite: String,
+        /// Look for newer versions, even if this was imported before
+        #[arg(long)]
+        refresh: bool,
         #[command(flatten)]
         output: Output,
     },

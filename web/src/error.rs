@@ -33,6 +33,12 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// 404: a path that is not there.
+    pub fn nothing_at(path: impl std::fmt::Display) -> Self {
+        Self::not_found(format!("Nothing is at {path}."))
+            .hint("What is there is listed from / on; ?log shows what was there before.")
+    }
+
     /// What to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

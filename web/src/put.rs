@@ -19,7 +19,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Who changes made here are by, until people are known.
 const AUTHOR: &str = "service/web";
 /// Largest number of processes of a type.
-const MAX_SCALE: u64 = 100;
+const MAX_SCALE: u64 = 32;
+/// Least limits that anything starts with; those of `mayor/src/config.rs`.
+const LEAST: [(&str, f64); 3] = [("memory", 4_194_304.0), ("cpus", 0.01), ("pids", 2.0)];
 
 /// Sets `/apps/<app>/….json` to the JSON object in the body, if the name is what `If-Match: "K-…"`
 /// says, or absent with `If-None-Match: *`.
@@ -216,11 +218,24 @@ fn check(path: &NamePath, document: &Map<String, Json>) -> Result<(), Fault> {
             "scale" => {
                 let fits = |v: &Json| v.as_u64().is_some_and(|count| count <= MAX_SCALE);
                 if !inner.is_some_and(|map| map.values().all(fits)) {
-                    return wrong("scale", "an object of process type: 0 to 100");
+                    return wrong("scale", "an object of process type: 0 to 32");
                 }
             }
-            "limits" if !inner.is_some_and(|map| map.values().all(positive)) => {
-                return wrong("limits", "an object of memory (bytes), cpus, pids: more than 0");
+            "limits" => {
+                let least = |map: &Map<String, Json>, name: &str, least: f64| {
+                    let number = map.get(name).map(|value| value.as_f64().unwrap_or(0.0));
+                    number.is_none_or(|number| number >= least)
+                };
+                let fits = |map: &Map<String, Json>| {
+                    LEAST.iter().all(|(name, number)| least(map, name, *number))
+                };
+                if !inner.is_some_and(fits) {
+                    return wrong(
+                        "limits",
+                        "an object of memory (bytes, at least 4194304), cpus (at least 0.01) and \
+                         pids (at least 2)",
+                    );
+                }
             }
             "check" => {
                 let path = inner
@@ -286,7 +301,8 @@ mod tests {
             (json!({ "env": { "A": 1 } }), Some("env")),
             (json!({ "env": { "A=": "x" } }), Some("env")),
             (json!({ "scale": { "web": -1 } }), Some("scale")),
-            (json!({ "scale": { "web": 101 } }), Some("scale")),
+            (json!({ "scale": { "web": 33 } }), Some("scale")),
+            (json!({ "limits": { "memory": 4096 } }), Some("limits")),
             (json!({ "limits": { "memory": 0 } }), Some("limits")),
             (json!({ "check": { "path": "x" } }), Some("check")),
             (json!({ "egress": "yes" }), Some("egress")),

@@ -256,7 +256,7 @@ async fn value_at(view: &View, location: &Location) -> Result<Found, Fault> {
             within = Some((*kid, Arc::new(view.commit(kid).await?), at));
         }
         let Some(name) = names.get(at) else { break };
-        let missing = || Fault::not_found(format!("Nothing is at {}.", location.display()));
+        let missing = || Fault::nothing_at(location.display());
         let tree = view.directory(&entry).await?.ok_or_else(missing)?;
         entry = tree.entries.get(name.as_bytes()).ok_or_else(missing)?.clone();
     }

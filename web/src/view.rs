@@ -234,7 +234,7 @@ impl View {
         let mut location = location.clone();
         let names = location.names().to_vec();
         while depth < names.len() {
-            let missing = || Fault::not_found(format!("Nothing is at {}.", location.display()));
+            let missing = || Fault::nothing_at(location.display());
             let tree = self.directory(&entry).await?.ok_or_else(missing)?;
             let last = depth + 1 == names.len();
             let mut name = names[depth].clone();

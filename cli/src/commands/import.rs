@@ -17,14 +17,15 @@ const MAX_REQUIREMENTS: u64 = 1 << 20;
 pub fn run(args: Import) -> Result<(), CommandError> {
     let keg = find::keg()?;
     crate::up::own_mounts()?;
-    let (request, how) = request(args)?;
+    let (request, refresh, how) = request(args)?;
     let terminal = std::io::stderr().is_terminal();
     let mut report = |progress: Progress| {
         if !how.json {
             show(&progress, terminal);
         }
     };
-    let lock = importer::import_now(&keg, &request, &mut report)?;
+    let import = if refresh { importer::refresh_now } else { importer::import_now };
+    let lock = import(&keg, &request, &mut report)?;
     if terminal && !how.json {
         eprint!("\r\x1b[K");
     }
@@ -41,18 +42,19 @@ pub fn run(args: Import) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn request(args: Import) -> Result<(Request, Output), CommandError> {
+/// What is wanted, whether anew, and how to tell of it.
+fn request(args: Import) -> Result<(Request, bool, Output), CommandError> {
     let by = Some("keg import".to_owned());
     match args {
-        Import::Debian { suite, packages, base, output } => {
+        Import::Debian { suite, packages, base, refresh, output } => {
             let base = match base.as_str() {
                 "none" => Base::None,
                 _ => Base::Essential,
             };
             let debian = Some(DebianWant { suite, packages, base });
-            Ok((Request { debian, pypi: None, by }, output))
+            Ok((Request { debian, pypi: None, by }, refresh, output))
         }
-        Import::Pypi { requirements, file, suite, output } => {
+        Import::Pypi { requirements, file, suite, refresh, output } => {
             let requirements = match file {
                 Some(path) => read(&path)?,
                 None => requirements.join("\n") + "\n",
@@ -62,7 +64,7 @@ fn request(args: Import) -> Result<(Request, Output), CommandError> {
                     .hint("use --suite trixie (Python 3.13) or --suite bookworm (Python 3.11)")
             })?;
             let pypi = Some(PypiWant { requirements, python, suite });
-            Ok((Request { debian: None, pypi, by }, output))
+            Ok((Request { debian: None, pypi, by }, refresh, output))
         }
     }
 }
@@ -85,6 +87,9 @@ fn show(progress: &Progress, terminal: bool) {
     let clear = if terminal { "\r\x1b[K" } else { "" };
     let written = match progress {
         Progress::Phase(text) => writeln!(err, "{clear}{text}"),
+        Progress::Count { done, total, total_bytes: 0, .. } if terminal => {
+            write!(err, "{clear}  {done}/{total}")
+        }
         Progress::Count { done, total, bytes, total_bytes } if terminal => write!(
             err,
             "{clear}  {done}/{total}, {} of {}",
