@@ -3,7 +3,7 @@
 //! Bottom up: [`kid`] (identities), [`object`] (blobs, trees, commits and their bytes), [`store`]
 //! (where objects live), [`names`] (the versioned namespace over them), [`watch`], [`stream`]
 //! (open logs), [`ingest`] and [`union`] (directories and trees to trees), [`mount`] (a tree as a
-//! read-only or writable file system), [`fsck`].
+//! read-only or writable file system), [`pack`] (what is not used, compressed), [`fsck`].
 
 pub mod erofs;
 pub mod fsck;
@@ -15,6 +15,7 @@ pub mod machine;
 pub mod mount;
 pub mod names;
 pub mod object;
+pub mod pack;
 pub mod path;
 pub mod process;
 pub mod spawn;

@@ -4,7 +4,7 @@
 
 mod commit_bytes;
 mod tree_bytes;
-mod wire;
+pub(crate) mod wire;
 
 use std::{borrow::Borrow, collections::BTreeMap, fmt};
 

@@ -9,11 +9,12 @@ pub(crate) mod durable;
 mod error;
 mod faulty;
 mod file;
-mod format;
+pub(crate) mod format;
 mod log;
 mod memory;
-mod pending;
-mod verify;
+pub(crate) mod packs;
+pub(crate) mod pending;
+pub(crate) mod verify;
 
 use std::io::{Read, Seek};
 

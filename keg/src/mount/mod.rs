@@ -158,6 +158,7 @@ impl Mounts {
         target: &Path,
         options: MountOptions,
     ) -> Result<(), MountError> {
+        let _loose = self.keep_loose(tree)?;
         self.detached(tree, None, options)?.attach(target)
     }
 
@@ -182,7 +183,14 @@ impl Mounts {
         target: &Path,
         options: MountOptions,
     ) -> Result<(), MountError> {
+        let _loose = self.keep_loose(tree)?;
         self.detached(tree, Some(upper), options)?.attach(target)
+    }
+
+    /// Large files come from loose objects, which must stay until the mount shows.
+    fn keep_loose(&self, tree: &Kid) -> Result<crate::pack::Loose, MountError> {
+        let failed = |source: StoreError| MountError::Store { tree: *tree, source: source.into() };
+        crate::pack::keep_loose(&self.keg, tree).map_err(failed)
     }
 
     /// Makes the whole mount without showing it anywhere.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{StoreError, io, verify::hash_file};
+use super::{StoreError, io, verify::hash_all};
 use crate::{Kid, object::Kind};
 
 /// What reading everything meets.
@@ -52,10 +52,10 @@ pub(super) fn audit_files(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result
 
 fn audit_file(path: &Path, kid: Kid) -> Result<Audited, StoreError> {
     let object = |bytes, damage| Audited::Object { kid, kind: Kind::Blob, bytes, damage };
-    let file = fs::File::open(path).map_err(io(format_args!("reading {}", path.display())))?;
+    let mut file = fs::File::open(path).map_err(io(format_args!("reading {}", path.display())))?;
     let mut hasher = blake3::Hasher::new();
     // A file that cannot be read is damaged; the others still want to be looked at.
-    Ok(match hash_file(&file, &mut hasher) {
+    Ok(match hash_all(&mut file, &mut hasher) {
         Ok(bytes) if Kid::from(hasher.finalize()) == kid => object(bytes, None),
         Ok(bytes) => object(bytes, Some("its bytes hash to another KID".to_owned())),
         Err(error) => object(0, Some(format!("it cannot be read: {error}"))),

@@ -46,8 +46,12 @@ pub(crate) struct Flock<'a>(&'a File);
 impl<'a> Flock<'a> {
     /// Waits for the lock.
     pub(crate) fn exclusive(file: &'a File) -> Result<Self, StoreError> {
+        Self::wait(file, FlockOperation::LockExclusive)
+    }
+
+    fn wait(file: &'a File, how: FlockOperation) -> Result<Self, StoreError> {
         loop {
-            match rustix::fs::flock(file, FlockOperation::LockExclusive) {
+            match rustix::fs::flock(file, how) {
                 Ok(()) => return Ok(Self(file)),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io("locking the Keg")(error)),
@@ -61,4 +65,10 @@ impl Drop for Flock<'_> {
         // The lock goes with the descriptor in any case.
         let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
     }
+}
+
+/// Waits for a shared `flock` on a file and keeps it while the file is open.
+pub(crate) fn lock_shared(file: File) -> Result<File, StoreError> {
+    std::mem::forget(Flock::wait(&file, FlockOperation::LockShared)?);
+    Ok(file)
 }

@@ -32,6 +32,14 @@ pub enum StoreError {
         /// How it shows.
         what: String,
     },
+    /// A pack is damaged; what is asked for may be in it.
+    #[error("{pack} is damaged: {what}; run `keg fsck` to see what uses it")]
+    Pack {
+        /// Which file of the Keg.
+        pack: String,
+        /// How it shows.
+        what: String,
+    },
     /// It is of another kind than asked for.
     #[error("{kid} is a {found}, not a {expected}")]
     WrongKind {

@@ -13,7 +13,7 @@ use std::{
     fs::{self, File},
     io::{Cursor, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -25,19 +25,30 @@ use super::{
     format::{self, Access},
     io,
     log::{Log, NewObject, Place},
+    packs::{PackSet, PackedBlob, Prefer, audit_packs},
     pending::{HOLD, Pending, object_path, write_file},
-    verify::VerifyingFile,
+    verify::Verifying,
 };
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
 
 /// Directories of a Keg besides the fan-out of `objects/`.
 const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"];
 
+/// How often a large blob is looked for before it is missing.
+const MOVES: usize = 3;
+
+/// A large blob, opened.
+enum Large {
+    Loose(File, u64),
+    Packed(PackedBlob),
+}
+
 /// A store in a directory, used by many processes at once.
 pub struct FileStore {
     home: PathBuf,
     log: Log,
     pending: Mutex<Pending>,
+    packs: Arc<PackSet>,
     access: Access,
 }
 
@@ -58,7 +69,8 @@ impl FileStore {
         let access = format::check(home)?;
         let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
         let log = Log::open(&home.join("log"))?;
-        Ok(Self { home, log, pending: Mutex::default(), access })
+        let packs = PackSet::new(&home);
+        Ok(Self { home, log, pending: Mutex::default(), packs, access })
     }
 
     /// Opens the Keg in a directory, or makes a new one there. Many processes may try at once.
@@ -123,17 +135,37 @@ impl FileStore {
         }
     }
 
-    fn open_large(&self, kid: &Kid) -> Result<(File, u64), StoreError> {
-        // Twice: it may get its final name between being looked up and opened.
-        for _ in 0..2 {
-            let (path, size) = self.large(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
-            match File::open(&path) {
-                Ok(file) => return Ok((file, size)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
+    fn open_large(&self, kid: &Kid) -> Result<Large, StoreError> {
+        // Again: it may get its final name, or move into a pack or out of one, between being
+        // looked up and opened.
+        for _ in 0..MOVES {
+            if let Some((path, size)) = self.large(kid)? {
+                match File::open(&path) {
+                    Ok(file) => return Ok(Large::Loose(file, size)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        return Err(io(format_args!("reading {}", path.display()))(error));
+                    }
+                }
+            } else if let Some(found) = self.packs.find(kid)? {
+                let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
+                return Ok(Large::Packed(blob));
             }
         }
         Err(StoreError::Missing { kid: *kid })
+    }
+
+    /// The size of a large blob, loose or packed.
+    fn large_size(&self, kid: &Kid) -> Result<Option<u64>, StoreError> {
+        for _ in 0..MOVES {
+            if let Some((_, size)) = self.large(kid)? {
+                return Ok(Some(size));
+            }
+            if let Some(found) = self.packs.find(kid)? {
+                return Ok(Some(found.recipe.size));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a large blob of this size is there, so that it need not be written again.
@@ -147,7 +179,10 @@ impl FileStore {
                 pending.rely_on(kid, &meta);
                 true
             }
-            _ => false,
+            // A pack that is damaged does not keep anything from being written again.
+            _ => self.packs.find(kid).is_ok_and(|found| {
+                found.is_some_and(|found| found.recipe.size == size)
+            }),
         }
     }
 
@@ -217,14 +252,20 @@ impl Objects for FileStore {
         if let Some(place) = self.log.find(kid)? {
             return Ok(Object { kind: place.kind, bytes: self.read_small(kid, &place)? });
         }
-        let (file, size) = self.open_large(kid)?;
-        if size > MAX_IN_MEMORY {
-            return Err(StoreError::TooBig { bytes: size, limit: MAX_IN_MEMORY });
+        let too_big = |bytes| StoreError::TooBig { bytes, limit: MAX_IN_MEMORY };
+        match self.open_large(kid)? {
+            Large::Loose(_, size) if size > MAX_IN_MEMORY => Err(too_big(size)),
+            Large::Loose(file, size) => {
+                let mut bytes = Vec::with_capacity(size as usize);
+                let read = file.take(MAX_IN_MEMORY + 1).read_to_end(&mut bytes);
+                read.map_err(io(format_args!("reading {kid}")))?;
+                Ok(Object { kind: Kind::Blob, bytes: checked(Kind::Blob, kid, bytes)? })
+            }
+            Large::Packed(blob) if blob.size() > MAX_IN_MEMORY => Err(too_big(blob.size())),
+            Large::Packed(mut blob) => {
+                Ok(Object { kind: Kind::Blob, bytes: blob.read_whole()? })
+            }
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        let read = file.take(MAX_IN_MEMORY + 1).read_to_end(&mut bytes);
-        read.map_err(io(format_args!("reading {kid}")))?;
-        Ok(Object { kind: Kind::Blob, bytes: checked(Kind::Blob, kid, bytes)? })
     }
 
     fn open_blob(&self, kid: &Kid) -> Result<Box<dyn BlobRead>, StoreError> {
@@ -235,10 +276,13 @@ impl Objects for FileStore {
             Some(Place { kind: found, .. }) => {
                 Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
             }
-            None => {
-                let (file, size) = self.open_large(kid)?;
-                Ok(Box::new(VerifyingFile::new(file, *kid, size)))
-            }
+            None => Ok(match self.open_large(kid)? {
+                Large::Loose(file, size) => Box::new(Verifying::new(file, *kid, size)),
+                Large::Packed(blob) => {
+                    let size = blob.size();
+                    Box::new(Verifying::new(blob, *kid, size))
+                }
+            }),
         }
     }
 
@@ -248,17 +292,19 @@ impl Objects for FileStore {
             Some(Place { kind: found, .. }) => {
                 Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
             }
-            None => match self.large(kid)? {
-                Some((_, size)) => Ok(size),
-                None => Err(StoreError::Missing { kid: *kid }),
-            },
+            None => self.large_size(kid)?.ok_or(StoreError::Missing { kid: *kid }),
         }
     }
 
     fn kind(&self, kid: &Kid) -> Result<Option<Kind>, StoreError> {
         match self.log.find(kid)? {
             Some(place) => Ok(Some(place.kind)),
-            None => Ok(self.large(kid)?.map(|_| Kind::Blob)),
+            None => match self.large_size(kid) {
+                Ok(size) => Ok(size.map(|_| Kind::Blob)),
+                // What is not found elsewhere is as good as not here.
+                Err(StoreError::Pack { .. }) => Ok(None),
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -291,11 +337,11 @@ impl Objects for FileStore {
         // Not under the lock: whoever is read from may look into this store.
         let path = self.pending().new_path(&self.home)?;
         let (kid, size) = write_file(&path, &start, from)?;
-        self.pending().add(kid, path, size);
-        if !held && fs::metadata(object_path(&self.home, &kid)).is_ok_and(|meta| meta.len() == size)
-        {
-            self.pending().drop_file(&kid);
-            self.relies_on(&kid, size);
+        if !held && self.relies_on(&kid, size) {
+            // What cannot be removed goes with its directory.
+            let _ = fs::remove_file(&path);
+        } else {
+            self.pending().add(kid, path, size);
         }
         Ok((kid, size))
     }
@@ -318,6 +364,7 @@ impl Objects for FileStore {
         let limit = MAX_CANDIDATES + 1;
         let mut found = Vec::new();
         self.log.candidates(prefix, &mut found, limit);
+        self.packs.candidates(prefix, &mut found, limit)?;
         found.extend(self.pending().candidates().filter(|kid| prefix.matches(kid)));
         let (fan, rest) = prefix.digits().split_at(2);
         let dir = self.home.join("objects").join(fan);
@@ -365,7 +412,8 @@ impl Master for FileStore {
 
     fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
         self.log.audit(visit)?;
-        audit_files(&self.home, visit)
+        audit_files(&self.home, visit)?;
+        audit_packs(&self.home, visit)
     }
 
     fn bell(&self) -> &Path {

@@ -4,10 +4,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, durable::replace_file, io};
+use super::{
+    StoreError,
+    durable::{Flock, replace_file},
+    io,
+};
 
 /// The version written now.
 const VERSION: u32 = 1;
+
+/// The features this version knows without which a Keg cannot be read.
+const KNOWN: [&str; 1] = [super::packs::FEATURE];
 
 /// The parsed `format.json`.
 #[derive(Serialize, Deserialize)]
@@ -72,8 +79,10 @@ pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
              {VERSION}: use the version of keg that made it"
         ));
     }
-    if !format.incompat.is_empty() {
-        let features = format.incompat.join(", ");
+    let unknown = |feature: &&String| !KNOWN.contains(&feature.as_str());
+    let unknown: Vec<&str> = format.incompat.iter().filter(unknown).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        let features = unknown.join(", ");
         return refuse(format!(
             "uses features this version of keg does not know ({features}): use a newer one"
         ));
@@ -83,4 +92,30 @@ pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
     } else {
         Ok(Access::ReadOnly(format.ro_compat.join(", ")))
     }
+}
+
+/// Notes that a Keg cannot be read without a feature any more, before it is first used.
+///
+/// # Errors
+/// [`StoreError::Format`], or the disk's.
+pub(crate) fn require(home: &Path, feature: &str) -> Result<(), StoreError> {
+    let path = home.join("format.json");
+    let what = format!("reading {}", path.display());
+    let dir = std::fs::File::open(home).map_err(io(&what))?;
+    let _alone = Flock::exclusive(&dir)?;
+    if let Access::ReadOnly(features) = check(home)? {
+        return Err(StoreError::ReadOnly { home: home.to_owned(), features });
+    }
+    let text = std::fs::read_to_string(&path).map_err(io(&what))?;
+    let mut format: Format = serde_json::from_str(&text).map_err(|error| StoreError::Format {
+        home: home.to_owned(),
+        what: format!("has an unreadable format.json ({error})"),
+    })?;
+    if format.incompat.iter().any(|known| known == feature) {
+        return Ok(());
+    }
+    format.incompat.push(feature.to_owned());
+    format.incompat.sort_unstable();
+    let text = serde_json::to_string(&format).expect("plain strings and numbers are JSON");
+    replace_file(&path, (text + "\n").as_bytes())
 }

@@ -23,7 +23,7 @@ use crate::Kid;
 
 /// How much of a blob is held in memory before it goes to the disk: what is there already and no
 /// larger is never written again.
-pub(super) const HOLD: usize = 1 << 20;
+pub(crate) const HOLD: usize = 1 << 20;
 /// From this many new files on, one `syncfs` is cheaper than syncing each.
 const SYNC_ALL_FROM: usize = 64;
 /// How long after its birth an object's name may not be durable yet, in seconds: longer than any
@@ -34,7 +34,7 @@ const HOLE: usize = 64 << 10;
 
 /// What this process has put and not yet synced.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     dir: Option<OwnDir>,
     files: HashMap<Kid, Waiting>,
     /// Fan-out directories whose names are not known to be durable.
@@ -50,32 +50,32 @@ struct OwnDir {
 
 /// A file in `tmp/`.
 #[derive(Clone)]
-pub(super) struct Waiting {
-    pub(super) path: PathBuf,
-    pub(super) size: u64,
+pub(crate) struct Waiting {
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
 }
 
 /// `objects/ab/cdef…`: the first two digits of the KID are the directory.
-pub(super) fn object_path(home: &Path, kid: &Kid) -> PathBuf {
+pub(crate) fn object_path(home: &Path, kid: &Kid) -> PathBuf {
     let hex = kid.to_hex();
     home.join("objects").join(&hex[..2]).join(&hex[2..])
 }
 
 impl Pending {
-    pub(super) fn get(&self, kid: &Kid) -> Option<&Waiting> {
+    pub(crate) fn get(&self, kid: &Kid) -> Option<&Waiting> {
         self.files.get(kid)
     }
 
-    pub(super) fn candidates(&self) -> impl Iterator<Item = &Kid> {
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Kid> {
         self.files.keys()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unsynced_dirs.is_empty()
     }
 
     /// Notes that an object is relied upon whose name may be too young to be durable.
-    pub(super) fn rely_on(&mut self, kid: &Kid, meta: &std::fs::Metadata) {
+    pub(crate) fn rely_on(&mut self, kid: &Kid, meta: &std::fs::Metadata) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs() as i64);
         if (now - meta.ctime()).abs() < FRESH {
@@ -84,7 +84,7 @@ impl Pending {
     }
 
     /// A path in this process's own directory.
-    pub(super) fn new_path(&mut self, home: &Path) -> Result<PathBuf, StoreError> {
+    pub(crate) fn new_path(&mut self, home: &Path) -> Result<PathBuf, StoreError> {
         let dir = match &self.dir {
             Some(dir) => &dir.path,
             None => &self.dir.insert(OwnDir::create(&home.join("tmp"))?).path,
@@ -95,22 +95,15 @@ impl Pending {
     }
 
     /// Takes a file that was written there.
-    pub(super) fn add(&mut self, kid: Kid, path: PathBuf, size: u64) {
+    pub(crate) fn add(&mut self, kid: Kid, path: PathBuf, size: u64) {
         if let Some(twice) = self.files.insert(kid, Waiting { path, size }) {
             remove(&twice.path);
         }
     }
 
-    /// Forgets a file: the same object is in place already.
-    pub(super) fn drop_file(&mut self, kid: &Kid) {
-        if let Some(waiting) = self.files.remove(kid) {
-            remove(&waiting.path);
-        }
-    }
-
     /// Makes all of it durable and gives it its names. What fails is forgotten, to be put again: a
     /// kernel that could not write a file says so once, and a second sync would lie.
-    pub(super) fn publish(&mut self, home: &Path) -> Result<(), StoreError> {
+    pub(crate) fn publish(&mut self, home: &Path) -> Result<(), StoreError> {
         let published = self.sync_files(home).and_then(|()| self.rename_files(home));
         if published.is_err() {
             self.files.drain().for_each(|(_, waiting)| remove(&waiting.path));
@@ -166,7 +159,7 @@ fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Writes `start` and the rest of `from` (there is one if `start` has [`HOLD`] bytes) to a new
 /// file; returns its KID and size in bytes. A file that could not be written whole is removed.
-pub(super) fn write_file(
+pub(crate) fn write_file(
     path: &Path,
     start: &[u8],
     from: &mut dyn Read,

@@ -11,9 +11,21 @@ use crate::Kid;
 /// How much is read at once when a blob is checked whole.
 const CHUNK: usize = 256 << 10;
 
-/// Hashes a blob's file while it is read in order; checks it whole when it is not.
-pub(super) struct VerifyingFile {
-    file: File,
+/// Bytes that can be read at any offset.
+pub(crate) trait ReadAt {
+    /// Reads some bytes at an offset; 0 at the end.
+    fn read_at(&mut self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&mut self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buf, at)
+    }
+}
+
+/// Hashes a blob's bytes while they are read in order; checks them whole when they are not.
+pub(crate) struct Verifying<S> {
+    source: S,
     kid: Kid,
     size: u64,
     at: u64,
@@ -22,10 +34,10 @@ pub(super) struct VerifyingFile {
     verified: bool,
 }
 
-impl VerifyingFile {
-    pub(super) fn new(file: File, kid: Kid, size: u64) -> Self {
+impl<S: ReadAt> Verifying<S> {
+    pub(crate) fn new(source: S, kid: Kid, size: u64) -> Self {
         let hasher = Box::new(blake3::Hasher::new());
-        Self { file, kid, size, at: 0, hashed: 0, hasher, verified: false }
+        Self { source, kid, size, at: 0, hashed: 0, hasher, verified: false }
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -39,16 +51,19 @@ impl VerifyingFile {
 
     fn verify_whole(&mut self) -> io::Result<()> {
         self.hasher.reset();
-        hash_file(&self.file, &mut self.hasher)?;
+        hash_all(&mut self.source, &mut self.hasher)?;
         self.finish()
     }
 }
 
-/// Feeds a whole file to a hasher, in bounded memory; returns its size in bytes.
-pub(super) fn hash_file(file: &File, hasher: &mut blake3::Hasher) -> io::Result<u64> {
+/// Feeds all of it to a hasher, in bounded memory; returns its size in bytes.
+pub(crate) fn hash_all(
+    source: &mut impl ReadAt,
+    hasher: &mut blake3::Hasher,
+) -> io::Result<u64> {
     let (mut chunk, mut at) = (vec![0; CHUNK], 0);
     loop {
-        match file.read_at(&mut chunk, at)? {
+        match source.read_at(&mut chunk, at)? {
             0 => return Ok(at),
             n => {
                 hasher.update(&chunk[..n]);
@@ -58,7 +73,7 @@ pub(super) fn hash_file(file: &File, hasher: &mut blake3::Hasher) -> io::Result<
     }
 }
 
-impl Read for VerifyingFile {
+impl<S: ReadAt> Read for Verifying<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -66,7 +81,7 @@ impl Read for VerifyingFile {
         if !self.verified && self.at != self.hashed {
             self.verify_whole()?;
         }
-        let n = self.file.read_at(buf, self.at)?;
+        let n = self.source.read_at(buf, self.at)?;
         if !self.verified {
             self.hasher.update(&buf[..n]);
             self.hashed += n as u64;
@@ -80,7 +95,7 @@ impl Read for VerifyingFile {
     }
 }
 
-impl Seek for VerifyingFile {
+impl<S: ReadAt> Seek for Verifying<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),

@@ -1,0 +1,173 @@
+//! Which objects must stay loose files: what is mounted, and what is about to be.
+//!
+//! Whoever mounts a tree takes `objects/lock` shared, makes sure that the tree's large blobs are
+//! loose, and keeps the lock until the mount shows in the mount table. Whoever removes loose
+//! objects takes it exclusively, reads the mount table, and raises `packs/epoch` before the first
+//! is gone. So a tree that was found loose at an epoch is loose as long as the epoch is the same.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Keg, Kid,
+    kid::KidPrefix,
+    object::Kind,
+    store::{
+        Objects, StoreError,
+        durable::{lock_file, lock_shared, replace_file},
+        io,
+        packs::directory,
+    },
+};
+
+/// What the source of a mounted tree begins with, in the mount table.
+const LABEL: &str = "keg:";
+/// Most processes whose mount tables are read.
+const MAX_PROCESSES: usize = 1 << 20;
+
+/// The trees that are mounted somewhere on this machine, by what the mount tables call them.
+///
+/// # Errors
+/// There is no `/proc`.
+pub(super) fn mounted() -> Result<BTreeSet<String>, StoreError> {
+    let (mut labels, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
+    for entry in fs::read_dir("/proc").map_err(io("listing /proc"))?.take(MAX_PROCESSES) {
+        let Ok(entry) = entry else { continue };
+        if !entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()) {
+            continue;
+        }
+        // A process that ended meanwhile uses nothing any more.
+        let Ok(namespace) = fs::read_link(entry.path().join("ns/mnt")) else { continue };
+        if namespaces.insert(namespace)
+            && let Ok(table) = fs::read(entry.path().join("mountinfo"))
+        {
+            labels.extend(labels_in(&String::from_utf8_lossy(&table)));
+        }
+    }
+    Ok(labels)
+}
+
+/// The sources of overlays that are mounted trees: `… - overlay keg:K-0123abcd …`.
+fn labels_in(table: &str) -> Vec<String> {
+    let source = |line: &str| {
+        let (_, after) = line.split_once(" - overlay ")?;
+        let source = after.split(' ').next()?;
+        source.strip_prefix(LABEL).map(str::to_owned)
+    };
+    table.lines().filter_map(source).collect()
+}
+
+/// The trees that labels may stand for. One that names no tree is of another Keg.
+///
+/// # Errors
+/// The store's.
+pub(super) fn trees_of(
+    objects: &dyn Objects,
+    labels: &BTreeSet<String>,
+) -> Result<Vec<Kid>, StoreError> {
+    let mut trees = Vec::new();
+    for label in labels {
+        let Ok(prefix) = label.parse::<KidPrefix>() else { continue };
+        for kid in objects.candidates(&prefix)? {
+            if objects.kind(&kid)? == Some(Kind::Tree) {
+                trees.push(kid);
+            }
+        }
+    }
+    Ok(trees)
+}
+
+fn lock_path(home: &Path) -> PathBuf {
+    home.join("objects/lock")
+}
+
+fn epoch_path(home: &Path) -> PathBuf {
+    directory(home).join("epoch")
+}
+
+/// How often loose objects were removed; 0: never.
+fn epoch(home: &Path) -> Result<u64, StoreError> {
+    let path = epoch_path(home);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(bytes.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io(format_args!("reading {}", path.display()))(error)),
+    }
+}
+
+/// Taken by whoever removes loose objects, also for other reasons than packing: nobody mounts
+/// meanwhile, and who mounts later looks whether the blobs are loose.
+pub struct Removing {
+    /// Locked until it is closed.
+    _lock: File,
+}
+
+impl Removing {
+    /// Waits until nobody mounts, and makes all know that trees have to be looked at again.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn begin(home: &Path) -> Result<Self, StoreError> {
+        let lock = lock_file(&lock_path(home))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(io("locking the Keg's objects"))?;
+        let next = epoch(home)?.wrapping_add(1).max(1);
+        fs::create_dir_all(directory(home)).map_err(io("making packs/"))?;
+        replace_file(&epoch_path(home), &next.to_le_bytes())?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// Keeps loose objects from being removed while it lives.
+pub(crate) struct Loose {
+    _lock: File,
+}
+
+/// Makes the large blobs of a tree loose files, and keeps them so until the guard is dropped: by
+/// then the tree has to show in the mount table. That it is done is noted beside the tree's image,
+/// so that the next time costs nothing.
+///
+/// # Errors
+/// A blob is missing or damaged, or the disk's.
+pub(crate) fn keep_loose(keg: &Keg, tree: &Kid) -> Result<Loose, StoreError> {
+    let home = keg.home();
+    // A Keg in memory has no loose objects, and nothing to mount them from.
+    let lock = if home.join("objects").exists() {
+        lock_file(&lock_path(home))?
+    } else {
+        File::open(home).map_err(io("opening the Keg's directory"))?
+    };
+    let guard = Loose { _lock: lock_shared(lock)? };
+    let epoch = epoch(home)?;
+    if epoch == 0 {
+        return Ok(guard);
+    }
+    let noted = home.join("img").join(format!("{}.loose", tree.to_hex()));
+    let now = epoch.to_le_bytes();
+    if fs::read(&noted).is_ok_and(|then| then == now) {
+        return Ok(guard);
+    }
+    super::rehydrate::tree(keg, tree, &mut |_| {})?;
+    // Without the note it is looked at again the next time.
+    let _ = fs::write(&noted, now);
+    Ok(guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted_trees_are_found_in_the_mount_table() {
+        let table = "\
+            36 35 98:0 / /mnt rw,noatime shared:1 - ext4 /dev/vda rw\n\
+            50 36 0:45 / /m rw - overlay keg:K-0123abcd ro,lowerdir+=x\n\
+            51 36 0:46 / /n rw - overlay overlay rw\n\
+            52 36 0:47 / /o rw shared:7 master:3 - overlay keg:K-fedcba98 rw\n\
+            nonsense\n";
+        assert_eq!(labels_in(table), ["K-0123abcd", "K-fedcba98"]);
+    }
+}

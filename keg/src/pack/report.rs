@@ -1,0 +1,155 @@
+//! What packing and unpacking tell: errors, progress, results.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kid, names::NamesError, store::StoreError};
+
+/// Why packing or unpacking stopped. Nothing is lost, whenever it stops.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Another process packs this Keg.
+    #[error("another process is packing this Keg; wait until it has finished")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The names could not be read.
+    #[error(transparent)]
+    Names(#[from] NamesError),
+}
+
+/// Which objects are packed. What is mounted never is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    /// What no current name needs: older versions.
+    #[default]
+    Cold,
+    /// What current names need, too: for a Keg that only keeps.
+    All,
+}
+
+/// How to pack.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackOptions {
+    /// Which objects.
+    pub which: Which,
+    /// Trees that stay loose although they are cold, such as leased ones.
+    pub keep: Vec<Kid>,
+    /// zstd's level for solid frames, 1 to 19.
+    pub level: i32,
+    /// A pack with this many bytes is finished, and another is begun.
+    pub max_pack: u64,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        Self { which: Which::Cold, keep: Vec::new(), level: 9, max_pack: 1 << 30 }
+    }
+}
+
+/// What is being done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Following names and versions.
+    #[default]
+    Looking,
+    /// Writing packs.
+    Packing,
+    /// Reading what was written.
+    Checking,
+    /// Removing loose files.
+    Removing,
+    /// Writing loose files.
+    Unpacking,
+}
+
+/// How far it has come, in this phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Objects done.
+    pub objects: u64,
+    /// Objects in all; 0: not known.
+    pub of_objects: u64,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes in all; 0: not known.
+    pub of_bytes: u64,
+}
+
+/// How objects were packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Objects in solid frames.
+    pub solid: u64,
+    /// Their bytes.
+    pub solid_bytes: u64,
+    /// Objects packed as differences to what had their path before.
+    pub patched: u64,
+    /// Their bytes.
+    pub patched_bytes: u64,
+    /// Large objects cut into chunks.
+    pub chunked: u64,
+    /// Their bytes.
+    pub chunked_bytes: u64,
+}
+
+/// What packing did.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Objects written to new packs.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How they were packed.
+    pub counts: Counts,
+    /// The new packs, by the hex of their names.
+    pub packs: Vec<String>,
+    /// Bytes of the new packs on the disk, with their indexes.
+    pub packed_bytes: u64,
+    /// Cold objects that were in packs already.
+    pub already: u64,
+    /// Loose files that were removed.
+    pub removed: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// Large loose objects left because names or mounts use them.
+    pub hot: u64,
+    /// Objects that are not what their KIDs say: left alone, `keg fsck` says what uses them.
+    pub damaged: Vec<Kid>,
+    /// Trees and commits that could not be read: what only they lead to was left alone.
+    pub unreadable: u64,
+    /// Indexes that were lost or damaged and were made again.
+    pub indexes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What unpacking did.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Rehydrated {
+    /// Large objects that had to be loose.
+    pub needed: u64,
+    /// Those that were not, and are now.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A pack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PackInfo {
+    /// The hex of its name, the BLAKE3 of its data file.
+    pub name: String,
+    /// Objects in it.
+    pub objects: u64,
+    /// Bytes on the disk, with the index.
+    pub bytes: u64,
+    /// What is wrong, if it cannot be opened.
+    pub damage: Option<String>,
+}

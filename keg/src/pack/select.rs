@@ -1,0 +1,217 @@
+//! Which large objects there are, in which order they are best packed, and what came before each.
+//!
+//! All versions are followed from the oldest to the newest, and the commits of each name from
+//! their oldest ancestor on, comparing each tree with the one before it. What is equal is skipped,
+//! so this costs what has ever changed.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    Keg, Kid,
+    names::NamesError,
+    object::{Entry, Tree, Value},
+    store::{INLINE_MAX, Objects, StoreError},
+};
+
+/// Most large objects that one run looks at: about 150 MB of memory.
+const MAX_ITEMS: usize = 1 << 20;
+/// Most ancestors of one commit that are followed.
+const MAX_ANCESTORS: usize = 1 << 20;
+
+/// A large object that some version has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) kid: Kid,
+    pub(super) size: u64,
+    /// When it was first met: objects of one version are in the order of their paths.
+    pub(super) order: u64,
+    /// What had its path before it.
+    pub(super) before: Option<Kid>,
+    /// What had its path after it.
+    pub(super) after: Option<Kid>,
+}
+
+/// Every large object that some version has.
+#[derive(Default)]
+pub(super) struct History {
+    pub(super) items: HashMap<Kid, Item>,
+    /// Trees and commits that could not be read.
+    pub(super) unreadable: u64,
+    trees: HashSet<Kid>,
+    commits: HashSet<Kid>,
+}
+
+/// What is to be followed.
+enum Left {
+    /// A tree, and the one that was in its place before.
+    Tree(Option<Kid>, Kid),
+    /// A commit, and the tree that was in its place before.
+    Commit(Option<Kid>, Kid),
+}
+
+impl History {
+    /// Follows all versions.
+    ///
+    /// # Errors
+    /// The store's; what is damaged is counted and left out.
+    pub(super) fn of(keg: &Keg, told: &mut dyn FnMut(u64)) -> Result<Self, NamesError> {
+        let mut history = Self::default();
+        let newest = keg.head()?.seq;
+        let mut before = None;
+        for seq in 0..=newest {
+            let tree = keg.version(seq)?.tree;
+            history.follow(keg.objects(), Left::Tree(before, tree))?;
+            before = Some(tree);
+            told(history.items.len() as u64);
+        }
+        Ok(history)
+    }
+
+    fn follow(&mut self, objects: &dyn Objects, start: Left) -> Result<(), StoreError> {
+        let mut left = vec![start];
+        while let Some(next) = left.pop() {
+            match next {
+                Left::Tree(before, tree) => self.tree(objects, before, tree, &mut left)?,
+                Left::Commit(before, commit) => self.commit(objects, before, commit, &mut left)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn tree(
+        &mut self,
+        objects: &dyn Objects,
+        before: Option<Kid>,
+        tree: Kid,
+        left: &mut Vec<Left>,
+    ) -> Result<(), StoreError> {
+        if !self.trees.insert(tree) {
+            return Ok(());
+        }
+        let Some(new) = self.readable(objects.tree(&tree))? else { return Ok(()) };
+        let old = match before {
+            Some(before) => self.readable(objects.tree(&before))?.unwrap_or_default(),
+            None => Tree::default(),
+        };
+        // The first is to be popped first.
+        for (name, entry) in new.entries.iter().rev() {
+            let was = old.entries.get(name);
+            if was.is_some_and(|was| was.value == entry.value) {
+                continue;
+            }
+            match entry.value {
+                Value::Tree { kid, .. } => left.push(Left::Tree(self.tree_of(objects, was)?, kid)),
+                Value::Commit { kid } => left.push(Left::Commit(self.tree_of(objects, was)?, kid)),
+                _ => {}
+            }
+        }
+        for (name, entry) in &new.entries {
+            if let Value::File { kid, size } = entry.value {
+                self.file(kid, size, old.entries.get(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, kid: Kid, size: u64, was: Option<&Entry>) {
+        if size <= INLINE_MAX as u64 || self.items.len() >= MAX_ITEMS {
+            return;
+        }
+        let order = self.items.len() as u64;
+        let large = |entry: &Entry| match entry.value {
+            Value::File { kid: was, size } if size > INLINE_MAX as u64 && was != kid => Some(was),
+            _ => None,
+        };
+        let before = was.and_then(large).filter(|before| self.items.contains_key(before));
+        if self.items.contains_key(&kid) {
+            return;
+        }
+        self.items.insert(kid, Item { kid, size, order, before, after: None });
+        if let Some(before) = before.and_then(|before| self.items.get_mut(&before)) {
+            before.after.get_or_insert(kid);
+        }
+    }
+
+    /// The oldest ancestor that was not met yet, and its tree, first.
+    fn commit(
+        &mut self,
+        objects: &dyn Objects,
+        before: Option<Kid>,
+        commit: Kid,
+        left: &mut Vec<Left>,
+    ) -> Result<(), StoreError> {
+        let mut ancestors = vec![commit];
+        let mut found = Vec::new();
+        while let Some(kid) = ancestors.pop() {
+            if found.len() >= MAX_ANCESTORS || !self.commits.insert(kid) {
+                continue;
+            }
+            let Some(commit) = self.readable(objects.commit(&kid))? else { continue };
+            ancestors.extend(commit.parents.iter().rev());
+            found.push((commit.parents.first().copied(), commit.tree));
+        }
+        for (parent, tree) in found {
+            let parent = match parent {
+                Some(parent) => self.readable(objects.commit(&parent))?.map(|commit| commit.tree),
+                None => None,
+            };
+            left.push(Left::Tree(parent.or(before), tree));
+        }
+        Ok(())
+    }
+
+    fn tree_of(
+        &mut self,
+        objects: &dyn Objects,
+        entry: Option<&Entry>,
+    ) -> Result<Option<Kid>, StoreError> {
+        let Some(entry) = entry else { return Ok(None) };
+        Ok(self.readable(objects.directory_of(entry))?.flatten())
+    }
+
+    /// What cannot be read is left to `keg fsck`.
+    fn readable<T>(&mut self, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(
+                StoreError::Missing { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::WrongKind { .. }
+                | StoreError::Invalid { .. }
+                | StoreError::Log { .. },
+            ) => {
+                self.unreadable += 1;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// All large blobs below some trees, through commits, with their sizes.
+///
+/// # Errors
+/// The store's.
+pub(super) fn large_below(
+    objects: &dyn Objects,
+    trees: &[Kid],
+) -> Result<HashMap<Kid, u64>, StoreError> {
+    let (mut found, mut seen) = (HashMap::new(), HashSet::new());
+    let mut left = trees.to_vec();
+    while let Some(tree) = left.pop() {
+        if !seen.insert(tree) {
+            continue;
+        }
+        for entry in objects.tree(&tree)?.entries.values() {
+            match entry.value {
+                Value::File { kid, size } if size > INLINE_MAX as u64 => {
+                    found.insert(kid, size);
+                }
+                Value::Tree { kid, .. } => left.push(kid),
+                Value::Commit { kid } => left.push(objects.commit(&kid)?.tree),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
+}

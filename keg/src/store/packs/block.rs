@@ -1,0 +1,202 @@
+//! Blocks: zstd frames with their lengths before and a checksum after.
+//!
+//! `stored u32 | raw u32 | a zstd frame, stored bytes | the first 8 bytes of BLAKE3 of all before`
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_error_name};
+
+use super::{MAX_BLOCK, MAX_PREFIX};
+
+/// Bytes before the frame.
+const HEAD: usize = 8;
+/// Bytes after the frame.
+const SUM: usize = 8;
+/// Prefixes from this size on are searched for long matches, too.
+const LONG_FROM: usize = 1 << 20;
+
+/// Most bytes the frame of a block may have.
+fn stored_max() -> usize {
+    compress_bound(MAX_BLOCK)
+}
+
+/// Packs up to [`MAX_BLOCK`] bytes into a frame, behind up to [`MAX_PREFIX`] bytes that are known
+/// when it is unpacked.
+///
+/// # Errors
+/// What zstd says.
+pub(crate) fn compress(prefix: &[u8], raw: &[u8], level: i32) -> Result<Vec<u8>, String> {
+    let failed = |code| format!("zstd cannot pack it: {}", get_error_name(code));
+    if prefix.len() > MAX_PREFIX || raw.len() > MAX_BLOCK {
+        return Err("it is too long for a block".to_owned());
+    }
+    let mut context = CCtx::create();
+    let mut set = |parameter| context.set_parameter(parameter).map_err(failed);
+    set(CParameter::CompressionLevel(level))?;
+    // The block says it.
+    set(CParameter::ContentSizeFlag(false))?;
+    if !prefix.is_empty() {
+        // So that the whole prefix is within reach.
+        let window = (prefix.len() + raw.len()).next_power_of_two().ilog2();
+        set(CParameter::WindowLog(window.max(10)))?;
+        set(CParameter::EnableLongDistanceMatching(prefix.len() >= LONG_FROM))?;
+        context.ref_prefix(prefix).map_err(failed)?;
+    }
+    let mut frame = Vec::with_capacity(compress_bound(raw.len()));
+    context.compress2(&mut frame, raw).map_err(failed)?;
+    Ok(frame)
+}
+
+/// A block's bytes: lengths, frame, checksum.
+pub(super) fn encode(raw_len: usize, frame: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD + frame.len() + SUM);
+    out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(raw_len as u32).to_le_bytes());
+    out.extend_from_slice(frame);
+    let sum = blake3::hash(&out);
+    out.extend_from_slice(&sum.as_bytes()[..SUM]);
+    out
+}
+
+/// A block as it is in the file.
+pub(super) struct Stored {
+    bytes: Vec<u8>,
+    raw: usize,
+}
+
+impl Stored {
+    /// Reads the block at `at`; it must end before `end`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(file: &File, at: u64, end: u64) -> Result<Self, String> {
+        let unreadable = |error| format!("the block at {at} cannot be read: {error}");
+        let room = end.saturating_sub(at);
+        if room < (HEAD + SUM) as u64 {
+            return Err(format!("there is no block at {at}"));
+        }
+        let mut head = [0; HEAD];
+        file.read_exact_at(&mut head, at).map_err(unreadable)?;
+        let number = |from: usize| {
+            head[from..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize
+        };
+        let (stored, raw) = (number(0), number(4));
+        let whole = HEAD + stored + SUM;
+        if raw == 0 || raw > MAX_BLOCK || stored > stored_max() || whole as u64 > room {
+            return Err(format!("the block at {at} has impossible lengths ({stored}, {raw})"));
+        }
+        let mut bytes = vec![0; whole];
+        file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
+        let (body, sum) = bytes.split_at(whole - SUM);
+        if blake3::hash(body).as_bytes()[..SUM] != *sum {
+            return Err(format!("the block at {at} fails its checksum"));
+        }
+        Ok(Self { bytes, raw })
+    }
+
+    /// Its bytes, unpacked behind `prefix`.
+    ///
+    /// # Errors
+    /// The frame is not one, or has more or fewer bytes than the block says.
+    pub(super) fn unpack(&self, prefix: &[u8]) -> Result<Vec<u8>, String> {
+        let mut context = DCtx::create();
+        self.unpack_with(&mut context, prefix)
+    }
+
+    /// As [`Stored::unpack`] without a prefix, with a context to be used again.
+    pub(super) fn unpack_plain(&self, context: &mut DCtx<'static>) -> Result<Vec<u8>, String> {
+        self.unpack_with(context, &[])
+    }
+
+    fn unpack_with<'a>(&self, context: &mut DCtx<'a>, prefix: &'a [u8]) -> Result<Vec<u8>, String> {
+        let failed = |code| format!("its zstd frame is damaged: {}", get_error_name(code));
+        if !prefix.is_empty() {
+            context.ref_prefix(prefix).map_err(failed)?;
+        }
+        // The capacity is what bounds a frame that promises more.
+        let mut raw = Vec::with_capacity(self.raw);
+        let frame = &self.bytes[HEAD..self.bytes.len() - SUM];
+        context.decompress(&mut raw, frame).map_err(failed)?;
+        if raw.len() != self.raw {
+            return Err(format!("it unpacks to {} bytes, not {}", raw.len(), self.raw));
+        }
+        Ok(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::noise;
+
+    fn file_of(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn read(bytes: &[u8], prefix: &[u8]) -> Result<Vec<u8>, String> {
+        Stored::read(&file_of(bytes), 0, bytes.len() as u64)?.unpack(prefix)
+    }
+
+    #[test]
+    fn blocks_round_trip_with_and_without_prefix() {
+        let base = noise(1, 3 << 20);
+        let mut raw = base.clone();
+        raw[1 << 20] ^= 1;
+        let plain = compress(&[], &raw, 3).unwrap();
+        let behind = compress(&base, &raw, 9).unwrap();
+        assert!(plain.len() > 3 << 20 && behind.len() < 1000, "{}", behind.len());
+        assert_eq!(read(&encode(raw.len(), &plain), &[]), Ok(raw.clone()));
+        let block = encode(raw.len(), &behind);
+        assert_eq!(read(&block, &base), Ok(raw.clone()));
+        assert_ne!(read(&block, &noise(2, 3 << 20)), Ok(raw));
+    }
+
+    #[test]
+    fn frames_that_promise_too_much_are_refused() {
+        let zeros = compress(&[], &vec![0; MAX_BLOCK], 3).unwrap();
+        assert!(zeros.len() < 1000);
+        let error = read(&encode(10, &zeros), &[]).unwrap_err();
+        assert!(error.contains("damaged"), "{error}");
+        for raw in [0, MAX_BLOCK + 1] {
+            let error = read(&encode(raw, &zeros), &[]).unwrap_err();
+            assert!(error.contains("impossible lengths"), "{error}");
+        }
+        let error = read(&encode(MAX_BLOCK - 1, &[]), &[]).unwrap_err();
+        assert!(error.contains("damaged") || error.contains("unpacks"), "{error}");
+        assert!(compress(&[], &vec![0; MAX_BLOCK + 1], 1).is_err());
+        assert!(compress(&vec![0; MAX_PREFIX + 1], &[1], 1).is_err());
+    }
+
+    #[test]
+    fn every_torn_or_flipped_block_is_refused() {
+        let block = encode(5000, &compress(&[], &noise(3, 5000), 3).unwrap());
+        for cut in (0..block.len()).step_by(7) {
+            read(&block[..cut], &[]).expect_err("a torn block");
+        }
+        for at in (0..block.len()).step_by(5) {
+            let mut wrong = block.clone();
+            wrong[at] ^= 4;
+            read(&wrong, &[]).expect_err("a flipped bit");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_unpacks_or_is_refused(
+            frame in proptest::collection::vec(any::<u8>(), 0..200), raw in 1usize..4000,
+        ) {
+            // With a checksum that fits, so that zstd sees it.
+            let mut frame = frame;
+            frame.splice(..0, [0x28, 0xb5, 0x2f, 0xfd]);
+            if let Ok(bytes) = read(&encode(raw, &frame), b"a prefix") {
+                prop_assert_eq!(bytes.len(), raw);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Packs: where large objects are kept that nothing uses at present.
+//!
+//! ```text
+//! packs/<hex>.pack  blocks (zstd frames), then a table: how each object is made of them
+//! packs/<hex>.idx   the objects' KIDs, sorted, and their places in the table; derived
+//! packs/epoch       counts how often loose objects were removed, see `keg::pack`
+//! ```
+//! `<hex>` is the BLAKE3 of the data file. A pack never changes and is complete and durable when
+//! its index has its name. The bytes are specified in `docs/store.md`, "Packs".
+//!
+//! This module reads and writes packs; what goes into them is decided in [`crate::pack`].
+
+mod audit;
+mod block;
+mod index;
+mod open;
+mod read;
+mod recipe;
+mod set;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub(crate) use audit::{audit_packs, rebuild_index};
+pub(crate) use block::compress;
+pub(crate) use open::Pack;
+pub(crate) use read::{PackedBlob, Prefer};
+pub(crate) use recipe::{Base, Piece, Recipe, Source};
+pub(crate) use set::{Found, PackSet};
+pub(crate) use write::PackWriter;
+
+/// The feature in `format.json` without which a Keg with packs cannot be read.
+pub(crate) const FEATURE: &str = "packs";
+/// Most bytes in a block, unpacked: 4 MiB. What a random read costs at most.
+pub(crate) const MAX_BLOCK: usize = 4 << 20;
+/// Most bytes of a base that a block is packed behind: 8 MiB.
+pub(crate) const MAX_PREFIX: usize = 8 << 20;
+/// Longest chain of objects each of which is a difference to the next.
+pub(crate) const MAX_DEPTH: u8 = 8;
+/// Most objects in a pack.
+pub(crate) const MAX_OBJECTS: usize = 256 << 10;
+/// Most bytes in a pack's table.
+pub(crate) const MAX_TABLE: usize = 1 << 30;
+
+/// `packs/` in a Keg's directory.
+pub(crate) fn directory(home: &std::path::Path) -> std::path::PathBuf {
+    home.join("packs")
+}
+
+/// How people are told of a pack.
+pub(crate) fn display(name: &crate::Kid) -> String {
+    format!("packs/{}.pack", name.to_hex())
+}

@@ -1,0 +1,247 @@
+//! All packs of a Keg, as one process sees them.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use zstd::zstd_safe::DCtx;
+
+use super::{
+    directory, display,
+    open::{Data, Pack},
+    recipe::Recipe,
+};
+use crate::{
+    Kid,
+    kid::KidPrefix,
+    store::{StoreError, io},
+};
+
+/// Unpacked blocks kept for the next read: 32 MiB.
+const CACHED_BYTES: usize = 32 << 20;
+/// Most of them, whatever their size.
+const CACHED_BLOCKS: usize = 256;
+/// A directory that changed this short before it was listed may have changed again since without
+/// another time stamp.
+const COARSE: Duration = Duration::from_secs(1);
+/// Most packs of a Keg.
+const MAX_PACKS: usize = 100_000;
+
+/// The packs of a Keg. Others may add packs meanwhile: what is not found is looked for again.
+pub(crate) struct PackSet {
+    home: PathBuf,
+    state: Mutex<State>,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Default)]
+struct State {
+    packs: Vec<Arc<Pack>>,
+    /// Packs that cannot be opened, and why.
+    broken: BTreeMap<Kid, String>,
+    /// Objects that no index has yet.
+    extra: HashMap<Kid, Found>,
+    /// When the directory had changed last when it was listed, and when that was.
+    listed: Option<(SystemTime, SystemTime)>,
+}
+
+/// An object in a pack.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) pack: Kid,
+    pub(super) data: Arc<Data>,
+    pub(crate) recipe: Recipe,
+}
+
+struct Blocks {
+    context: DCtx<'static>,
+    recent: VecDeque<((Kid, u64), Arc<Vec<u8>>)>,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PackSet {
+    pub(crate) fn new(home: &Path) -> Arc<Self> {
+        let blocks = Blocks { context: DCtx::create(), recent: VecDeque::new(), bytes: 0 };
+        let state = Mutex::default();
+        Arc::new(Self { home: home.to_owned(), state, blocks: Mutex::new(blocks) })
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Where an object is; `None`: in no pack.
+    ///
+    /// # Errors
+    /// Its recipe is damaged, a pack that may have it cannot be opened, or the disk's.
+    pub(crate) fn find(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        let mut state = lock(&self.state);
+        if let Some(found) = state.find(kid)? {
+            return Ok(Some(found));
+        }
+        if state.list_again(&self.home)?
+            && let Some(found) = state.find(kid)?
+        {
+            return Ok(Some(found));
+        }
+        match state.broken.first_key_value() {
+            None => Ok(None),
+            Some((pack, what)) => {
+                Err(StoreError::Pack { pack: display(pack), what: what.clone() })
+            }
+        }
+    }
+
+    /// All packs that can be opened now, and what is wrong with the others.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn all(&self) -> Result<(Vec<Arc<Pack>>, BTreeMap<Kid, String>), StoreError> {
+        let mut state = lock(&self.state);
+        state.list_again(&self.home)?;
+        Ok((state.packs.clone(), state.broken.clone()))
+    }
+
+    /// KIDs that start with a prefix.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn candidates(
+        &self,
+        prefix: &KidPrefix,
+        found: &mut Vec<Kid>,
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        for pack in self.all()?.0 {
+            pack.candidates(prefix, found, limit);
+        }
+        Ok(())
+    }
+
+    /// Makes an object known that no index has yet.
+    pub(super) fn add(&self, kid: Kid, found: Found) {
+        lock(&self.state).extra.insert(kid, found);
+    }
+
+    /// The bytes of a block that needs no prefix.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn block(&self, found: &Found, at: u64) -> Result<Arc<Vec<u8>>, String> {
+        let key = (found.pack, at);
+        if let Some(bytes) = lock(&self.blocks).get(&key) {
+            return Ok(bytes);
+        }
+        let stored = found.data.block(at)?;
+        let mut blocks = lock(&self.blocks);
+        let unpacked = stored.unpack_plain(&mut blocks.context);
+        let bytes = Arc::new(unpacked.map_err(|what| format!("the block at {at}: {what}"))?);
+        blocks.keep(key, &bytes);
+        Ok(bytes)
+    }
+}
+
+impl Blocks {
+    fn get(&mut self, key: &(Kid, u64)) -> Option<Arc<Vec<u8>>> {
+        let at = self.recent.iter().position(|(known, _)| known == key)?;
+        let entry = self.recent.remove(at)?;
+        let bytes = entry.1.clone();
+        self.recent.push_front(entry);
+        Some(bytes)
+    }
+
+    fn keep(&mut self, key: (Kid, u64), bytes: &Arc<Vec<u8>>) {
+        self.bytes += bytes.len();
+        self.recent.push_front((key, bytes.clone()));
+        while self.bytes > CACHED_BYTES || self.recent.len() > CACHED_BLOCKS {
+            let Some((_, oldest)) = self.recent.pop_back() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
+}
+
+impl State {
+    fn find(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        if let Some(found) = self.extra.get(kid) {
+            return Ok(Some(found.clone()));
+        }
+        let mut wrong = None;
+        for pack in &self.packs {
+            match pack.find(kid) {
+                None => {}
+                Some(Ok(recipe)) => {
+                    let (data, pack) = (pack.data().clone(), *pack.name());
+                    return Ok(Some(Found { pack, data, recipe }));
+                }
+                Some(Err(what)) => wrong = Some((display(pack.name()), what)),
+            }
+        }
+        match wrong {
+            None => Ok(None),
+            Some((pack, what)) => Err(StoreError::Pack { pack, what }),
+        }
+    }
+
+    /// Lists the directory if it has changed; whether it was listed.
+    fn list_again(&mut self, home: &Path) -> Result<bool, StoreError> {
+        let dir = directory(home);
+        let what = format!("listing {}", dir.display());
+        let changed = match fs::metadata(&dir).and_then(|meta| meta.modified()) {
+            Ok(changed) => changed,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                *self = Self { extra: std::mem::take(&mut self.extra), ..Self::default() };
+                return Ok(false);
+            }
+            Err(error) => return Err(io(what)(error)),
+        };
+        if let Some((known, at)) = self.listed
+            && known == changed
+            && at.duration_since(changed).is_ok_and(|since| since > COARSE)
+        {
+            return Ok(false);
+        }
+        let now = SystemTime::now();
+        let names = list(home)?;
+        self.packs.retain(|pack| names.contains(pack.name()));
+        self.broken.retain(|name, _| names.contains(name));
+        for name in names {
+            if self.packs.iter().any(|pack| *pack.name() == name) {
+                continue;
+            }
+            match Pack::open(home, &name) {
+                Ok(pack) => {
+                    self.broken.remove(&name);
+                    self.packs.push(Arc::new(pack));
+                }
+                Err(what) => {
+                    self.broken.insert(name, what);
+                }
+            }
+        }
+        self.listed = Some((changed, now));
+        Ok(true)
+    }
+}
+
+/// The names of all packs that have an index: what others may rely upon.
+fn list(home: &Path) -> Result<Vec<Kid>, StoreError> {
+    let dir = directory(home);
+    let what = format!("listing {}", dir.display());
+    let entries = fs::read_dir(&dir).map_err(io(&what))?.take(2 * MAX_PACKS);
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(io(&what))?.file_name();
+        let hex = name.to_str().and_then(|name| name.strip_suffix(".idx"));
+        names.extend(hex.and_then(|hex| format!("K-{hex}").parse::<Kid>().ok()));
+    }
+    names.sort_unstable();
+    Ok(names)
+}

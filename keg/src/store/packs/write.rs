@@ -1,0 +1,129 @@
+//! Writing a pack: beside, then synced, then named; the index last.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    MAX_OBJECTS, MAX_TABLE, block, directory, index,
+    open::{END, MAGIC, data_path, index_path},
+    recipe::Recipe,
+};
+use crate::{
+    Kid,
+    store::{
+        StoreError,
+        durable::{replace_file, sync_dir},
+        io,
+    },
+};
+
+/// A pack that is being written.
+pub(crate) struct PackWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+    at: u64,
+    table: Vec<u8>,
+    rows: Vec<(Kid, u32)>,
+}
+
+impl PackWriter {
+    /// Starts a pack in a new file.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
+        let file = opened.map_err(io(format_args!("writing {}", path.display())))?;
+        let mut writer = Self {
+            path,
+            file: BufWriter::with_capacity(1 << 20, file),
+            hasher: blake3::Hasher::new(),
+            at: 0,
+            table: Vec::new(),
+            rows: Vec::new(),
+        };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let what = || format!("writing {}", self.path.display());
+        self.file.write_all(bytes).map_err(io(what()))?;
+        self.hasher.update(bytes);
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Adds a block; returns its offset.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn block(&mut self, raw_len: usize, frame: &[u8]) -> Result<u64, StoreError> {
+        let at = self.at;
+        self.write(&block::encode(raw_len, frame))?;
+        Ok(at)
+    }
+
+    /// Adds an object; bases in the same pack first.
+    pub(crate) fn object(&mut self, kid: Kid, recipe: &Recipe) {
+        self.rows.push((kid, self.table.len() as u32));
+        recipe.encode(&mut self.table);
+    }
+
+    /// Bytes of data so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.at
+    }
+
+    /// Gives the pack its name, durably, and returns it. Then readers find it.
+    ///
+    /// # Errors
+    /// The disk's; then there is no pack.
+    pub(crate) fn finish(mut self, home: &Path) -> Result<Kid, StoreError> {
+        let table = std::mem::take(&mut self.table);
+        debug_assert!(table.len() <= MAX_TABLE && self.rows.len() <= MAX_OBJECTS);
+        let mut end = Vec::with_capacity(super::open::FOOTER);
+        for number in [self.at, table.len() as u64, self.rows.len() as u64] {
+            end.extend_from_slice(&number.to_le_bytes());
+        }
+        end.extend_from_slice(&blake3::hash(&table).as_bytes()[..8]);
+        end.extend_from_slice(END);
+        self.write(&table)?;
+        self.write(&end)?;
+        let what = format!("writing {}", self.path.display());
+        self.file.flush().map_err(io(&what))?;
+        self.file.get_ref().sync_all().map_err(io(&what))?;
+        let name = Kid::from(self.hasher.finalize());
+        let dir = directory(home);
+        if !dir.exists() {
+            fs::create_dir_all(&dir).map_err(io(format_args!("making {}", dir.display())))?;
+            sync_dir(home)?;
+        }
+        fs::rename(&self.path, data_path(home, &name)).map_err(io(&what))?;
+        sync_dir(&dir)?;
+        write_index(home, &name, self.at, std::mem::take(&mut self.rows))?;
+        Ok(name)
+    }
+}
+
+impl Drop for PackWriter {
+    fn drop(&mut self) {
+        // Gone already if it was finished; else of no use to anybody.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Writes the index of a pack of `size` bytes.
+pub(super) fn write_index(
+    home: &Path,
+    name: &Kid,
+    size: u64,
+    rows: Vec<(Kid, u32)>,
+) -> Result<(), StoreError> {
+    replace_file(&index_path(home, name), &index::encode(size, name, rows))
+}
