@@ -10,6 +10,7 @@ mod error;
 mod faulty;
 mod file;
 pub(crate) mod format;
+mod large;
 mod log;
 mod memory;
 pub(crate) mod packs;

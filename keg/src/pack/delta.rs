@@ -133,9 +133,8 @@ impl Gap {
         } else {
             let first = matches.partition_point(|found| found.new + found.len <= part.start);
             let inside = matches.get(first).filter(|found| found.new < part.end);
-            let (new, old) = inside.map_or((self.new.start, self.base.start), |found| {
-                (found.new, found.base)
-            });
+            let (new, old) =
+                inside.map_or((self.new.start, self.base.start), |found| (found.new, found.base));
             let start = (old + part.start).saturating_sub(new).min(base.len());
             start..(start + part.len()).min(base.len())
         };

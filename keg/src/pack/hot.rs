@@ -36,7 +36,7 @@ pub(super) fn mounted() -> Result<BTreeSet<String>, StoreError> {
     let (mut labels, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
     for entry in fs::read_dir("/proc").map_err(io("listing /proc"))?.take(MAX_PROCESSES) {
         let Ok(entry) = entry else { continue };
-        if !entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()) {
+        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
             continue;
         }
         // A process that ended meanwhile uses nothing any more.

@@ -20,13 +20,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 
 use encode::{Encoder, Packed};
 pub use hot::Removing;

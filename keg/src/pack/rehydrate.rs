@@ -66,7 +66,8 @@ pub(super) fn blobs(
         of_bytes: missing.iter().map(|(_, _, size)| size).sum(),
         ..Progress::default()
     };
-    let mut writer = Writer { home, set, pending: Pending::default(), told, files: 0, bytes: 0 };
+    let (pending, start) = (Pending::default(), Vec::with_capacity(HOLD));
+    let mut writer = Writer { home, set, pending, told, start, files: 0, bytes: 0 };
     for (_, kid, size) in missing {
         writer.write(&kid, size)?;
         progress(writer.told);
@@ -95,6 +96,8 @@ struct Writer<'a> {
     set: Arc<PackSet>,
     pending: Pending,
     told: Progress,
+    /// How each object begins.
+    start: Vec<u8>,
     /// Since the last publishing.
     files: u64,
     bytes: u64,
@@ -103,19 +106,20 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, kid: &Kid, size: u64) -> Result<(), StoreError> {
         let found = self.set.find(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
-        let mut from = InOrder {
-            blob: PackedBlob::new(&self.set, *kid, found, Prefer::Loose),
-            at: 0,
-        };
+        let mut from =
+            InOrder { blob: PackedBlob::new(&self.set, *kid, found, Prefer::Loose), at: 0 };
         let corrupt = |blob: &PackedBlob, what: &str| StoreError::Corrupt {
             kid: *kid,
             what: blob.within(what),
         };
-        let mut start = Vec::with_capacity(size.min(HOLD as u64) as usize);
-        let read = (&mut from).take(HOLD as u64).read_to_end(&mut start);
-        read.map_err(io(format_args!("unpacking {kid}")))?;
+        self.start.clear();
+        let read = (&mut from).take(HOLD as u64).read_to_end(&mut self.start);
+        read.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => corrupt(&from.blob, &error.to_string()),
+            _ => io(format_args!("unpacking {kid}"))(error),
+        })?;
         let path = self.pending.new_path(self.home)?;
-        let (made, written) = write_file(&path, &start, &mut from)?;
+        let (made, written) = write_file(&path, &self.start, &mut from)?;
         if made != *kid || written != size {
             // What cannot be removed goes with its directory.
             let _ = std::fs::remove_file(&path);

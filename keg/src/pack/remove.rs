@@ -75,7 +75,11 @@ impl<'a> Remover<'a> {
                 told.bytes += blob.size();
                 hash_all(&mut blob, &mut hasher).ok().map(|_| Kid::from(hasher.finalize()))
             });
-            if hash == Some(*kid) { whole.push(*kid) } else { damaged.push(*kid) }
+            if hash == Some(*kid) {
+                whole.push(*kid)
+            } else {
+                damaged.push(*kid)
+            }
             told.objects += 1;
             progress(told);
         }

@@ -24,8 +24,9 @@ use super::{
     durable::Flock,
     format::{self, Access},
     io,
+    large::Large,
     log::{Log, NewObject, Place},
-    packs::{PackSet, PackedBlob, Prefer, audit_packs},
+    packs::{PackSet, audit_packs},
     pending::{HOLD, Pending, object_path, write_file},
     verify::Verifying,
 };
@@ -34,21 +35,12 @@ use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
 /// Directories of a Keg besides the fan-out of `objects/`.
 const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"];
 
-/// How often a large blob is looked for before it is missing.
-const MOVES: usize = 3;
-
-/// A large blob, opened.
-enum Large {
-    Loose(File, u64),
-    Packed(PackedBlob),
-}
-
 /// A store in a directory, used by many processes at once.
 pub struct FileStore {
-    home: PathBuf,
+    pub(super) home: PathBuf,
     log: Log,
     pending: Mutex<Pending>,
-    packs: Arc<PackSet>,
+    pub(super) packs: Arc<PackSet>,
     access: Access,
 }
 
@@ -109,7 +101,7 @@ impl FileStore {
         Self::open(home)
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,52 +112,6 @@ impl FileStore {
                 Err(StoreError::ReadOnly { home: self.home.clone(), features: features.clone() })
             }
         }
-    }
-
-    /// The file of a large blob, and its size.
-    fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
-        if let Some(waiting) = self.pending().get(kid) {
-            return Ok(Some((waiting.path.clone(), waiting.size)));
-        }
-        let path = object_path(&self.home, kid);
-        match fs::metadata(&path) {
-            Ok(meta) => Ok(Some((path, meta.len()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io(format_args!("reading {}", path.display()))(error)),
-        }
-    }
-
-    fn open_large(&self, kid: &Kid) -> Result<Large, StoreError> {
-        // Again: it may get its final name, or move into a pack or out of one, between being
-        // looked up and opened.
-        for _ in 0..MOVES {
-            if let Some((path, size)) = self.large(kid)? {
-                match File::open(&path) {
-                    Ok(file) => return Ok(Large::Loose(file, size)),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        return Err(io(format_args!("reading {}", path.display()))(error));
-                    }
-                }
-            } else if let Some(found) = self.packs.find(kid)? {
-                let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
-                return Ok(Large::Packed(blob));
-            }
-        }
-        Err(StoreError::Missing { kid: *kid })
-    }
-
-    /// The size of a large blob, loose or packed.
-    fn large_size(&self, kid: &Kid) -> Result<Option<u64>, StoreError> {
-        for _ in 0..MOVES {
-            if let Some((_, size)) = self.large(kid)? {
-                return Ok(Some(size));
-            }
-            if let Some(found) = self.packs.find(kid)? {
-                return Ok(Some(found.recipe.size));
-            }
-        }
-        Ok(None)
     }
 
     /// Whether a large blob of this size is there, so that it need not be written again.
@@ -180,9 +126,10 @@ impl FileStore {
                 true
             }
             // A pack that is damaged does not keep anything from being written again.
-            _ => self.packs.find(kid).is_ok_and(|found| {
-                found.is_some_and(|found| found.recipe.size == size)
-            }),
+            _ => self
+                .packs
+                .find(kid)
+                .is_ok_and(|found| found.is_some_and(|found| found.recipe.size == size)),
         }
     }
 
@@ -262,9 +209,7 @@ impl Objects for FileStore {
                 Ok(Object { kind: Kind::Blob, bytes: checked(Kind::Blob, kid, bytes)? })
             }
             Large::Packed(blob) if blob.size() > MAX_IN_MEMORY => Err(too_big(blob.size())),
-            Large::Packed(mut blob) => {
-                Ok(Object { kind: Kind::Blob, bytes: blob.read_whole()? })
-            }
+            Large::Packed(mut blob) => Ok(Object { kind: Kind::Blob, bytes: blob.read_whole()? }),
         }
     }
 
@@ -280,7 +225,7 @@ impl Objects for FileStore {
                 Large::Loose(file, size) => Box::new(Verifying::new(file, *kid, size)),
                 Large::Packed(blob) => {
                     let size = blob.size();
-                    Box::new(Verifying::new(blob, *kid, size))
+                    Box::new(Verifying::new(*blob, *kid, size))
                 }
             }),
         }

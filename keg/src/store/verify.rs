@@ -57,10 +57,7 @@ impl<S: ReadAt> Verifying<S> {
 }
 
 /// Feeds all of it to a hasher, in bounded memory; returns its size in bytes.
-pub(crate) fn hash_all(
-    source: &mut impl ReadAt,
-    hasher: &mut blake3::Hasher,
-) -> io::Result<u64> {
+pub(crate) fn hash_all(source: &mut impl ReadAt, hasher: &mut blake3::Hasher) -> io::Result<u64> {
     let (mut chunk, mut at) = (vec![0; CHUNK], 0);
     loop {
         match source.read_at(&mut chunk, at)? {

@@ -125,11 +125,10 @@ fn a_lost_or_damaged_index_is_made_again() {
     pack_all(&sample.keg);
     let index = data_file(&sample).with_extension("idx");
     let good = fs::read(&index).unwrap();
-    let damages: [&dyn Fn(); 3] = [
-        &|| fs::remove_file(&index).unwrap(),
-        &|| write(&index, &good[..500]),
-        &|| write(&index, b""),
-    ];
+    let damages: [&dyn Fn(); 3] =
+        [&|| fs::remove_file(&index).unwrap(), &|| write(&index, &good[..500]), &|| {
+            write(&index, b"")
+        }];
     for damage in damages {
         damage();
         let report = check(&sample.reopened());

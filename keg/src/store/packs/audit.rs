@@ -25,10 +25,7 @@ const REMAKE: &str = "`keg pack` makes it again";
 ///
 /// # Errors
 /// The directory cannot be listed.
-pub(crate) fn audit_packs(
-    home: &Path,
-    visit: &mut dyn FnMut(Audited),
-) -> Result<(), StoreError> {
+pub(crate) fn audit_packs(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
     if !directory(home).exists() {
         return Ok(());
     }

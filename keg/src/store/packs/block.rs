@@ -65,11 +65,11 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Reads the block at `at`; it must end before `end`.
+    /// Reads the block at `at` into `memory`; it must end before `end`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(file: &File, at: u64, end: u64) -> Result<Self, String> {
+    pub(super) fn read(file: &File, at: u64, end: u64, memory: Vec<u8>) -> Result<Self, String> {
         let unreadable = |error| format!("the block at {at} cannot be read: {error}");
         let room = end.saturating_sub(at);
         if room < (HEAD + SUM) as u64 {
@@ -85,7 +85,8 @@ impl Stored {
         if raw == 0 || raw > MAX_BLOCK || stored > stored_max() || whole as u64 > room {
             return Err(format!("the block at {at} has impossible lengths ({stored}, {raw})"));
         }
-        let mut bytes = vec![0; whole];
+        let mut bytes = memory;
+        bytes.resize(whole, 0);
         file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
         let (body, sum) = bytes.split_at(whole - SUM);
         if blake3::hash(body).as_bytes()[..SUM] != *sum {
@@ -100,21 +101,37 @@ impl Stored {
     /// The frame is not one, or has more or fewer bytes than the block says.
     pub(super) fn unpack(&self, prefix: &[u8]) -> Result<Vec<u8>, String> {
         let mut context = DCtx::create();
-        self.unpack_with(&mut context, prefix)
+        self.unpack_with(&mut context, prefix, Vec::new())
     }
 
-    /// As [`Stored::unpack`] without a prefix, with a context to be used again.
-    pub(super) fn unpack_plain(&self, context: &mut DCtx<'static>) -> Result<Vec<u8>, String> {
-        self.unpack_with(context, &[])
+    /// As [`Stored::unpack`] without a prefix, into `memory`, with a context to be used again.
+    pub(super) fn unpack_plain(
+        &self,
+        context: &mut DCtx<'static>,
+        memory: Vec<u8>,
+    ) -> Result<Vec<u8>, String> {
+        self.unpack_with(context, &[], memory)
     }
 
-    fn unpack_with<'a>(&self, context: &mut DCtx<'a>, prefix: &'a [u8]) -> Result<Vec<u8>, String> {
+    /// Its memory, to be used again.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn unpack_with<'a>(
+        &self,
+        context: &mut DCtx<'a>,
+        prefix: &'a [u8],
+        memory: Vec<u8>,
+    ) -> Result<Vec<u8>, String> {
         let failed = |code| format!("its zstd frame is damaged: {}", get_error_name(code));
         if !prefix.is_empty() {
             context.ref_prefix(prefix).map_err(failed)?;
         }
         // The capacity is what bounds a frame that promises more.
-        let mut raw = Vec::with_capacity(self.raw);
+        let mut raw = memory;
+        raw.clear();
+        raw.reserve_exact(self.raw);
         let frame = &self.bytes[HEAD..self.bytes.len() - SUM];
         context.decompress(&mut raw, frame).map_err(failed)?;
         if raw.len() != self.raw {
@@ -140,7 +157,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8], prefix: &[u8]) -> Result<Vec<u8>, String> {
-        Stored::read(&file_of(bytes), 0, bytes.len() as u64)?.unpack(prefix)
+        Stored::read(&file_of(bytes), 0, bytes.len() as u64, Vec::new())?.unpack(prefix)
     }
 
     #[test]

@@ -13,13 +13,7 @@ use std::{
 
 use memmap2::{Mmap, MmapOptions};
 
-use super::{
-    MAX_OBJECTS, MAX_TABLE,
-    block::Stored,
-    directory,
-    index::Index,
-    recipe::Recipe,
-};
+use super::{MAX_OBJECTS, MAX_TABLE, block::Stored, directory, index::Index, recipe::Recipe};
 use crate::{Kid, kid::KidPrefix};
 
 pub(super) const MAGIC: &[u8; 8] = b"keg-pak\n";
@@ -71,9 +65,8 @@ impl Data {
         if magic != *MAGIC || footer[32..] != *END {
             return Err("it does not begin or end like a pack; it may be cut off".to_owned());
         }
-        let long = |at: usize| {
-            footer[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
+        let long =
+            |at: usize| footer[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let (table_at, len, recipes) = (long(0), long(8), long(16));
         let end = size - FOOTER as u64;
         if table_at < MAGIC.len() as u64
@@ -139,15 +132,15 @@ impl Data {
         })
     }
 
-    /// The block at an offset.
+    /// The block at an offset, read into `memory`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn block(&self, at: u64) -> Result<Stored, String> {
+    pub(super) fn block(&self, at: u64, memory: Vec<u8>) -> Result<Stored, String> {
         if at < MAGIC.len() as u64 {
             return Err(format!("there is no block at {at}"));
         }
-        Stored::read(&self.file, at, self.table_at)
+        Stored::read(&self.file, at, self.table_at, memory)
     }
 }
 

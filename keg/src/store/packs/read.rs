@@ -109,7 +109,7 @@ impl PackedBlob {
     }
 
     fn patched(&mut self, block: u64, from: u64, prefix: usize) -> Result<Vec<u8>, String> {
-        let stored = self.found.data.block(block)?;
+        let stored = self.found.data.block(block, Vec::new())?;
         let mut before = vec![0; prefix];
         self.read_base(&mut before, from)?;
         stored.unpack(&before).map_err(|what| format!("the block at {block}: {what}"))

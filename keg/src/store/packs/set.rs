@@ -59,9 +59,18 @@ pub(crate) struct Found {
 
 struct Blocks {
     context: DCtx<'static>,
-    recent: VecDeque<((Kid, u64), Arc<Vec<u8>>)>,
+    recent: VecDeque<(Key, Arc<Vec<u8>>)>,
     bytes: usize,
+    /// Memory to be used again: making it costs as much as unpacking a quarter of a block.
+    frame: Vec<u8>,
+    spare: Vec<u8>,
 }
+
+/// Pack and offset of a block.
+type Key = (Kid, u64);
+
+/// The packs that can be opened, and what is wrong with the others.
+type Packs = (Vec<Arc<Pack>>, BTreeMap<Kid, String>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +78,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl PackSet {
     pub(crate) fn new(home: &Path) -> Arc<Self> {
-        let blocks = Blocks { context: DCtx::create(), recent: VecDeque::new(), bytes: 0 };
+        let blocks = Blocks {
+            context: DCtx::create(),
+            recent: VecDeque::new(),
+            bytes: 0,
+            frame: Vec::new(),
+            spare: Vec::new(),
+        };
         let state = Mutex::default();
         Arc::new(Self { home: home.to_owned(), state, blocks: Mutex::new(blocks) })
     }
@@ -94,9 +109,7 @@ impl PackSet {
         }
         match state.broken.first_key_value() {
             None => Ok(None),
-            Some((pack, what)) => {
-                Err(StoreError::Pack { pack: display(pack), what: what.clone() })
-            }
+            Some((pack, what)) => Err(StoreError::Pack { pack: display(pack), what: what.clone() }),
         }
     }
 
@@ -104,7 +117,7 @@ impl PackSet {
     ///
     /// # Errors
     /// The disk's.
-    pub(crate) fn all(&self) -> Result<(Vec<Arc<Pack>>, BTreeMap<Kid, String>), StoreError> {
+    pub(crate) fn all(&self) -> Result<Packs, StoreError> {
         let mut state = lock(&self.state);
         state.list_again(&self.home)?;
         Ok((state.packs.clone(), state.broken.clone()))
@@ -137,12 +150,14 @@ impl PackSet {
     /// What is wrong with it.
     pub(super) fn block(&self, found: &Found, at: u64) -> Result<Arc<Vec<u8>>, String> {
         let key = (found.pack, at);
-        if let Some(bytes) = lock(&self.blocks).get(&key) {
+        let mut blocks = lock(&self.blocks);
+        if let Some(bytes) = blocks.get(&key) {
             return Ok(bytes);
         }
-        let stored = found.data.block(at)?;
-        let mut blocks = lock(&self.blocks);
-        let unpacked = stored.unpack_plain(&mut blocks.context);
+        let Blocks { context, frame, spare, .. } = &mut *blocks;
+        let stored = found.data.block(at, std::mem::take(frame))?;
+        let unpacked = stored.unpack_plain(context, std::mem::take(spare));
+        *frame = stored.into_memory();
         let bytes = Arc::new(unpacked.map_err(|what| format!("the block at {at}: {what}"))?);
         blocks.keep(key, &bytes);
         Ok(bytes)
@@ -150,7 +165,7 @@ impl PackSet {
 }
 
 impl Blocks {
-    fn get(&mut self, key: &(Kid, u64)) -> Option<Arc<Vec<u8>>> {
+    fn get(&mut self, key: &Key) -> Option<Arc<Vec<u8>>> {
         let at = self.recent.iter().position(|(known, _)| known == key)?;
         let entry = self.recent.remove(at)?;
         let bytes = entry.1.clone();
@@ -158,12 +173,14 @@ impl Blocks {
         Some(bytes)
     }
 
-    fn keep(&mut self, key: (Kid, u64), bytes: &Arc<Vec<u8>>) {
-        self.bytes += bytes.len();
+    fn keep(&mut self, key: Key, bytes: &Arc<Vec<u8>>) {
+        // What is used again may have more room than bytes.
+        self.bytes += bytes.capacity();
         self.recent.push_front((key, bytes.clone()));
         while self.bytes > CACHED_BYTES || self.recent.len() > CACHED_BLOCKS {
             let Some((_, oldest)) = self.recent.pop_back() else { break };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.capacity();
+            self.spare = Arc::into_inner(oldest).unwrap_or_default();
         }
     }
 }

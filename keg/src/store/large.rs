@@ -1,0 +1,70 @@
+//! Finding large blobs: not synced yet, loose, or in a pack.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
+
+use super::{
+    FileStore, StoreError, io,
+    packs::{PackedBlob, Prefer},
+    pending::object_path,
+};
+use crate::Kid;
+
+/// How often a large blob is looked for before it is missing.
+const MOVES: usize = 3;
+
+/// A large blob, opened.
+pub(super) enum Large {
+    Loose(File, u64),
+    Packed(Box<PackedBlob>),
+}
+
+impl FileStore {
+    /// The file of a large blob, and its size.
+    fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
+        if let Some(waiting) = self.pending().get(kid) {
+            return Ok(Some((waiting.path.clone(), waiting.size)));
+        }
+        let path = object_path(&self.home, kid);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some((path, meta.len()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io(format_args!("reading {}", path.display()))(error)),
+        }
+    }
+
+    pub(super) fn open_large(&self, kid: &Kid) -> Result<Large, StoreError> {
+        // Again: it may get its final name, or move into a pack or out of one, between being
+        // looked up and opened.
+        for _ in 0..MOVES {
+            if let Some((path, size)) = self.large(kid)? {
+                match File::open(&path) {
+                    Ok(file) => return Ok(Large::Loose(file, size)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        return Err(io(format_args!("reading {}", path.display()))(error));
+                    }
+                }
+            } else if let Some(found) = self.packs.find(kid)? {
+                let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
+                return Ok(Large::Packed(Box::new(blob)));
+            }
+        }
+        Err(StoreError::Missing { kid: *kid })
+    }
+
+    /// The size of a large blob, loose or packed.
+    pub(super) fn large_size(&self, kid: &Kid) -> Result<Option<u64>, StoreError> {
+        for _ in 0..MOVES {
+            if let Some((_, size)) = self.large(kid)? {
+                return Ok(Some(size));
+            }
+            if let Some(found) = self.packs.find(kid)? {
+                return Ok(Some(found.recipe.size));
+            }
+        }
+        Ok(None)
+    }
+}
