@@ -20,7 +20,13 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use encode::{Encoder, Packed};
 pub use hot::Removing;
@@ -67,10 +73,14 @@ pub fn pack(
     format::require(home, packs::FEATURE)?;
     report.indexes = mend(home)?;
     let mut looking = |objects| progress(Progress { objects, ..Progress::default() });
-    let history = History::of(keg, &mut looking)?;
+    let hot = hot_blobs(keg, options)?;
+    let loose = |kid: &Kid| object_path(home, kid).exists();
+    report.hot = hot.keys().filter(|kid| loose(kid)).count() as u64;
+    let wanted = |kid: &Kid| !hot.contains_key(kid) && loose(kid);
+    let history = History::of(keg, &wanted, &mut looking)?;
     report.unreadable = history.unreadable;
-    let (cold, hot) = divide(keg, options, &history)?;
-    report.hot = hot;
+    let mut cold: Vec<Item> = history.items.into_values().collect();
+    cold.sort_unstable_by_key(|item| item.order);
     let mut run = Run { home, options, set: PackSet::new(home), report, progress };
     run.pack(keg.objects(), &cold)?;
     let mut report = run.report;
@@ -166,31 +176,13 @@ fn mend(home: &Path) -> Result<u64, StoreError> {
     Ok(made)
 }
 
-/// What is to be packed, in order, and how much stays because it is used.
-fn divide(
-    keg: &Keg,
-    options: &PackOptions,
-    history: &History,
-) -> Result<(Vec<Item>, u64), PackError> {
+/// The large blobs that stay loose, mounted ones aside.
+fn hot_blobs(keg: &Keg, options: &PackOptions) -> Result<HashMap<Kid, u64>, PackError> {
     let mut trees = options.keep.clone();
     if options.which == Which::Cold {
         trees.push(keg.head()?.tree);
     }
-    let hot = large_below(keg.objects(), &trees)?;
-    let mut cold = Vec::new();
-    let mut left = 0;
-    for item in history.items.values() {
-        if !object_path(keg.home(), &item.kid).exists() {
-            continue;
-        }
-        if hot.contains_key(&item.kid) {
-            left += 1;
-        } else {
-            cold.push(*item);
-        }
-    }
-    cold.sort_unstable_by_key(|item| item.order);
-    Ok((cold, left))
+    Ok(large_below(keg.objects(), &trees)?)
 }
 
 /// One run of packing.
@@ -205,7 +197,9 @@ struct Run<'a> {
 impl Run<'_> {
     fn pack(&mut self, objects: &dyn Objects, cold: &[Item]) -> Result<(), StoreError> {
         let mut remover = Remover::new(self.home, objects)?;
+        let all = cold.len();
         let cold: Vec<&Item> = cold.iter().filter(|item| !remover.is_mounted(&item.kid)).collect();
+        self.report.hot += (all - cold.len()) as u64;
         let mut told = Progress {
             phase: Phase::Packing,
             of_objects: cold.len() as u64,

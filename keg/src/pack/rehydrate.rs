@@ -12,7 +12,6 @@ use crate::{
         StoreError, io,
         packs::{Found, PackSet, PackedBlob, Prefer, Source},
         pending::{HOLD, Pending, object_path, write_file},
-        verify::ReadAt,
     },
 };
 
@@ -115,7 +114,9 @@ impl Writer<'_> {
         self.start.clear();
         let read = (&mut from).take(HOLD as u64).read_to_end(&mut self.start);
         read.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => corrupt(&from.blob, &error.to_string()),
+            std::io::ErrorKind::InvalidData => {
+                StoreError::Corrupt { kid: *kid, what: error.to_string() }
+            }
             _ => io(format_args!("unpacking {kid}"))(error),
         })?;
         let path = self.pending.new_path(self.home)?;
@@ -146,7 +147,9 @@ struct InOrder {
 
 impl Read for InOrder {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.blob.read_at(buf, self.at)?;
+        let n = self.blob.read_some(buf, self.at).map_err(|what| {
+            std::io::Error::new(std::io::ErrorKind::InvalidData, self.blob.within(&what))
+        })?;
         self.at += n as u64;
         Ok(n)
     }

@@ -13,7 +13,7 @@ use crate::{
     store::{INLINE_MAX, Objects, StoreError},
 };
 
-/// Most large objects that one run looks at: about 150 MB of memory.
+/// Most large objects that one run packs: about 150 MB of memory. The next run has the others.
 const MAX_ITEMS: usize = 1 << 20;
 /// Most ancestors of one commit that are followed.
 const MAX_ANCESTORS: usize = 1 << 20;
@@ -31,10 +31,10 @@ pub(super) struct Item {
     pub(super) after: Option<Kid>,
 }
 
-/// Every large object that some version has.
-#[derive(Default)]
-pub(super) struct History {
+/// The large objects that some version has, and that are wanted.
+pub(super) struct History<'a> {
     pub(super) items: HashMap<Kid, Item>,
+    wanted: &'a dyn Fn(&Kid) -> bool,
     /// Trees and commits that could not be read.
     pub(super) unreadable: u64,
     trees: HashSet<Kid>,
@@ -49,13 +49,23 @@ enum Left {
     Commit(Option<Kid>, Kid),
 }
 
-impl History {
-    /// Follows all versions.
+impl<'a> History<'a> {
+    /// Follows all versions; `wanted` is asked once for each object at each path.
     ///
     /// # Errors
     /// The store's; what is damaged is counted and left out.
-    pub(super) fn of(keg: &Keg, told: &mut dyn FnMut(u64)) -> Result<Self, NamesError> {
-        let mut history = Self::default();
+    pub(super) fn of(
+        keg: &Keg,
+        wanted: &'a dyn Fn(&Kid) -> bool,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<Self, NamesError> {
+        let mut history = Self {
+            items: HashMap::new(),
+            wanted,
+            unreadable: 0,
+            trees: HashSet::new(),
+            commits: HashSet::new(),
+        };
         let newest = keg.head()?.seq;
         let mut before = None;
         for seq in 0..=newest {
@@ -117,18 +127,16 @@ impl History {
         if size <= INLINE_MAX as u64 || self.items.len() >= MAX_ITEMS {
             return;
         }
-        let order = self.items.len() as u64;
-        let large = |entry: &Entry| match entry.value {
+        let before = was.and_then(|entry| match entry.value {
             Value::File { kid: was, size } if size > INLINE_MAX as u64 && was != kid => Some(was),
             _ => None,
-        };
-        let before = was.and_then(large).filter(|before| self.items.contains_key(before));
-        if self.items.contains_key(&kid) {
-            return;
-        }
-        self.items.insert(kid, Item { kid, size, order, before, after: None });
+        });
         if let Some(before) = before.and_then(|before| self.items.get_mut(&before)) {
             before.after.get_or_insert(kid);
+        }
+        if !self.items.contains_key(&kid) && (self.wanted)(&kid) {
+            let order = self.items.len() as u64;
+            self.items.insert(kid, Item { kid, size, order, before, after: None });
         }
     }
 

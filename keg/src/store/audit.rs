@@ -38,7 +38,7 @@ pub(super) fn audit_files(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result
             let name = entry.map_err(io(&what))?.file_name();
             let kid = name.to_str().and_then(|rest| format!("K-{fan}{rest}").parse().ok());
             match kid {
-                Some(kid) => visit(audit_file(&dir.join(&name), kid)?),
+                Some(kid) => audit_file(&dir.join(&name), kid)?.into_iter().for_each(&mut *visit),
                 None => {
                     let place = format!("objects/{fan}/{}", name.to_string_lossy());
                     let what = "it is not an object; nothing uses it".to_owned();
@@ -50,14 +50,19 @@ pub(super) fn audit_files(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result
     Ok(())
 }
 
-fn audit_file(path: &Path, kid: Kid) -> Result<Audited, StoreError> {
+/// Reads one; `None`: it has gone meanwhile, into a pack perhaps, and packs are read after this.
+fn audit_file(path: &Path, kid: Kid) -> Result<Option<Audited>, StoreError> {
     let object = |bytes, damage| Audited::Object { kid, kind: Kind::Blob, bytes, damage };
-    let mut file = fs::File::open(path).map_err(io(format_args!("reading {}", path.display())))?;
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
+    };
     let mut hasher = blake3::Hasher::new();
     // A file that cannot be read is damaged; the others still want to be looked at.
-    Ok(match hash_all(&mut file, &mut hasher) {
+    Ok(Some(match hash_all(&mut file, &mut hasher) {
         Ok(bytes) if Kid::from(hasher.finalize()) == kid => object(bytes, None),
         Ok(bytes) => object(bytes, Some("its bytes hash to another KID".to_owned())),
         Err(error) => object(0, Some(format!("it cannot be read: {error}"))),
-    })
+    }))
 }
