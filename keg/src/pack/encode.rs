@@ -43,6 +43,22 @@ const MAX_CHUNKS: usize = 1 << 21;
 /// Room in the table for one more object of any size that fits into a pack.
 const TABLE_ROOM: usize = MAX_TABLE / 2;
 
+/// How deep objects may be at most, less one: those that something in a pack is built upon, but
+/// that are perhaps in no pack themselves any more.
+///
+/// # Errors
+/// The disk's.
+pub(super) fn bounds(set: &PackSet) -> Result<HashMap<Kid, u8>, StoreError> {
+    let mut bounds: HashMap<Kid, u8> = HashMap::new();
+    for pack in set.all()?.0 {
+        for base in pack.bases() {
+            let bound = bounds.entry(base.kid).or_insert(base.depth);
+            *bound = base.depth.min(*bound);
+        }
+    }
+    Ok(bounds)
+}
+
 /// What packing one object came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Packed {
@@ -62,6 +78,7 @@ pub(super) enum Packed {
 pub(super) struct Encoder<'a> {
     home: &'a Path,
     set: &'a Arc<PackSet>,
+    bounds: &'a HashMap<Kid, u8>,
     scratch: PathBuf,
     level: i32,
     writer: PackWriter,
@@ -105,6 +122,7 @@ impl<'a> Encoder<'a> {
     pub(super) fn new(
         home: &'a Path,
         set: &'a Arc<PackSet>,
+        bounds: &'a HashMap<Kid, u8>,
         path: PathBuf,
         level: i32,
     ) -> Result<Self, StoreError> {
@@ -112,6 +130,7 @@ impl<'a> Encoder<'a> {
         Ok(Self {
             home,
             set,
+            bounds,
             scratch,
             level,
             writer: PackWriter::create(path)?,
@@ -165,12 +184,13 @@ impl<'a> Encoder<'a> {
 
     /// What had its path before, or after, if that is in a pack and not too deep.
     fn base_of(&self, item: &Item) -> Option<Base> {
+        let bound = self.bounds.get(&item.kid).copied().unwrap_or(MAX_DEPTH + 1);
         let mut found = [item.before, item.after].into_iter().flatten().filter_map(|kid| {
             let depth = match self.depths.get(&kid) {
                 Some(depth) => *depth,
                 None => self.set.find(&kid).ok()??.recipe.depth(),
             };
-            (depth < MAX_DEPTH).then_some(Base { kid, depth: depth + 1 })
+            (depth + 1 < bound).then_some(Base { kid, depth: depth + 1 })
         });
         found.next()
     }

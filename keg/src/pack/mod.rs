@@ -17,12 +17,13 @@ mod rehydrate;
 mod remove;
 mod report;
 mod select;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
+    fs::{self, File},
     path::Path,
     sync::Arc,
     time::Instant,
@@ -33,9 +34,10 @@ pub use hot::Removing;
 pub(crate) use hot::{Loose, keep_loose};
 use remove::Remover;
 pub use report::{
-    Counts, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report, Which,
+    Counts, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report, Swept, Which,
 };
 use select::{History, Item, large_below};
+pub use sweep::sweep;
 
 use crate::{
     Keg, Kid,
@@ -66,9 +68,7 @@ pub fn pack(
         return Ok(report);
     }
     keg.objects().sync()?;
-    let lock = lock_file(&home.join("tmp/packing"))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| PackError::Busy)?;
+    let _alone = alone(home)?;
     // Before anything is where other programs do not look.
     format::require(home, packs::FEATURE)?;
     report.indexes = mend(home)?;
@@ -143,6 +143,14 @@ pub fn packed(keg: &Keg) -> Result<BTreeSet<Kid>, PackError> {
     Ok(packs.iter().flat_map(|pack| pack.kids().collect::<Vec<_>>()).collect())
 }
 
+/// Keeps other processes from writing and removing packs, until it is closed.
+fn alone(home: &Path) -> Result<File, PackError> {
+    let lock = lock_file(&home.join("tmp/packing"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| PackError::Busy)?;
+    Ok(lock)
+}
+
 /// Removes what a killed process left, and makes indexes again that are lost or damaged.
 fn mend(home: &Path) -> Result<u64, StoreError> {
     let dir = packs::directory(home);
@@ -152,15 +160,12 @@ fn mend(home: &Path) -> Result<u64, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(io(what)(error)),
     };
-    let mut made = 0;
+    let (mut made, mut left) = (0, Vec::new());
     for entry in entries {
         let name = entry.map_err(io(&what))?.file_name();
         let Some(name) = name.to_str() else { continue };
         match name.split_once('.') {
-            Some((_, kind)) if kind.starts_with("tmp-") => {
-                // It only takes space.
-                let _ = fs::remove_file(dir.join(name));
-            }
+            Some((_, kind)) if kind.starts_with("tmp-") => left.push(dir.join(name)),
             Some((hex, "pack")) => {
                 let Ok(kid) = format!("K-{hex}").parse::<Kid>() else { continue };
                 // One whose data is damaged is named by fsck, not here.
@@ -172,6 +177,10 @@ fn mend(home: &Path) -> Result<u64, StoreError> {
             }
             _ => {}
         }
+    }
+    for path in left {
+        // It only takes space.
+        let _ = fs::remove_file(path);
     }
     Ok(made)
 }
@@ -209,6 +218,7 @@ impl Run<'_> {
         let mut files = Pending::default();
         let mut open: Option<Encoder<'_>> = None;
         let (set, level) = (self.set.clone(), self.options.level.clamp(1, 19));
+        let bounds = encode::bounds(&set)?;
         let mut batch: Vec<Kid> = Vec::new();
         for item in cold {
             told.objects += 1;
@@ -223,7 +233,7 @@ impl Run<'_> {
                 Some(encoder) => encoder,
                 None => {
                     let path = files.new_path(self.home)?;
-                    open.insert(Encoder::new(self.home, &set, path, level)?)
+                    open.insert(Encoder::new(self.home, &set, &bounds, path, level)?)
                 }
             };
             let packed = encoder.add(item)?;

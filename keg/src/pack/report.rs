@@ -141,6 +141,23 @@ pub struct Rehydrated {
     pub seconds: f64,
 }
 
+/// What taking out of packs what is not needed did.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Swept {
+    /// Packs there were.
+    pub packs: u64,
+    /// Packs that were removed.
+    pub removed: u64,
+    /// Their bytes on the disk.
+    pub removed_bytes: u64,
+    /// Objects of them that are needed, and are loose now.
+    pub rehydrated: u64,
+    /// Packs that were kept because something needed in them is damaged, by the hex of their names.
+    pub damaged: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
 /// A pack.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PackInfo {

@@ -175,3 +175,67 @@ fn history_gives_each_object_its_predecessor() {
     assert_eq!((item(2).before, item(2).after), (Some(kids[&1]), None));
     assert!(item(0).order < item(1).order && item(1).order < item(2).order);
 }
+
+#[test]
+fn what_is_not_needed_leaves_the_packs_and_what_is_stays_readable() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let mut bytes = noise(60_000, 1);
+    let mut kids = Vec::new();
+    for n in 0..4 {
+        bytes[n] ^= 1;
+        kids.push((commit_file(&keg, &bytes), bytes.clone()));
+        pack(&keg, &all(), &mut |_| {}).unwrap();
+    }
+    let set = PackSet::new(keg.home());
+    let depths = || kids.iter().map(|(kid, _)| depth(&PackSet::new(keg.home()), kid)).collect();
+    let now: Vec<u8> = depths();
+    assert_eq!((now, list(&keg).unwrap().len()), (vec![0, 1, 2, 3], 4));
+    // The last needs all before it; nothing goes.
+    let none = sweep(&keg, &|kid| *kid == kids[3].0, &mut |_| {}).unwrap();
+    assert_eq!((none.packs, none.removed), (4, 0), "{none:?}");
+    let some = sweep(&keg, &|kid| *kid == kids[1].0, &mut |_| {}).unwrap();
+    assert_eq!((some.removed, some.rehydrated), (2, 0), "{some:?}");
+    assert!(set.find(&kids[2].0).is_ok_and(|found| found.is_none()));
+    for (kid, bytes) in &kids[..2] {
+        assert!(keg.objects().blob(kid).unwrap() == *bytes);
+    }
+    let rest = sweep(&keg, &|_| false, &mut |_| {}).unwrap();
+    assert_eq!((rest.removed, list(&keg).unwrap().len()), (2, 0));
+}
+
+#[test]
+fn a_base_that_lost_its_pack_is_packed_again_less_deep_than_what_is_built_upon_it() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let mut bytes = noise(60_000, 1);
+    let mut kids = Vec::new();
+    for n in 0..3 {
+        bytes[n] ^= 1;
+        kids.push(commit_file(&keg, &bytes));
+    }
+    // The second alone, then the third upon it.
+    let hide = |kid: &Kid| {
+        let hidden = keg.home().join("hidden");
+        fs::rename(object_path(keg.home(), kid), &hidden).unwrap();
+        hidden
+    };
+    let third = keg.home().join("third");
+    fs::rename(object_path(keg.home(), &kids[2]), &third).unwrap();
+    let first = hide(&kids[0]);
+    pack(&keg, &all(), &mut |_| {}).unwrap();
+    let base_pack = list(&keg).unwrap()[0].name.clone();
+    fs::rename(&third, object_path(keg.home(), &kids[2])).unwrap();
+    pack(&keg, &all(), &mut |_| {}).unwrap();
+    // Its pack goes, as a repair may have it, and now there is a predecessor to build upon.
+    restore(&keg, &[kids[1]]).unwrap();
+    for kind in ["idx", "pack"] {
+        fs::remove_file(keg.home().join("packs").join(format!("{base_pack}.{kind}"))).unwrap();
+    }
+    fs::rename(&first, object_path(keg.home(), &kids[0])).unwrap();
+    let again = pack(&keg, &all(), &mut |_| {}).unwrap();
+    assert_eq!((again.objects, again.removed), (2, 2), "{again:?}");
+    let set = PackSet::new(keg.home());
+    assert_eq!((depth(&set, &kids[1]), depth(&set, &kids[2])), (0, 1));
+    assert!(crate::fsck::fsck(&keg, &mut |_| {}).unwrap().is_clean());
+}

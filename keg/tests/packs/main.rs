@@ -4,6 +4,7 @@
 
 mod damage;
 mod processes;
+mod steps;
 
 use std::{
     collections::BTreeMap,

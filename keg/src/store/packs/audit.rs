@@ -1,10 +1,10 @@
 //! Reading every object of every pack.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use super::{
     directory, display,
-    open::{Data, data_path, index_path},
+    open::{Data, data_path},
     read::{PackedBlob, Prefer},
     set::{Found, PackSet},
     write::write_index,
@@ -90,13 +90,24 @@ fn hash_blob(blob: &mut PackedBlob) -> Result<Kid, String> {
 fn stray(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result<Vec<Kid>, StoreError> {
     let dir = directory(home);
     let what = format!("listing {}", dir.display());
-    let mut bare = Vec::new();
+    let (mut bare, mut names) = (Vec::new(), BTreeSet::new());
     for entry in fs::read_dir(&dir).map_err(io(&what))? {
-        let name = entry.map_err(io(&what))?.file_name().to_string_lossy().into_owned();
+        names.insert(entry.map_err(io(&what))?.file_name().to_string_lossy().into_owned());
+    }
+    // Its index was on its way, or going, when a process was killed: nothing relies on it.
+    let unfinished = |stem: &str| {
+        let beside = format!("{stem}.tmp-");
+        names.range(beside.clone()..).next().is_some_and(|name| name.starts_with(&beside))
+    };
+    for name in &names {
         let kid = |hex: &str| format!("K-{hex}").parse::<Kid>().ok();
-        let (stem, kind) = name.split_once('.').unwrap_or((&name, ""));
+        let (stem, kind) = name.split_once('.').unwrap_or((name, ""));
         match (kid(stem), kind) {
-            (Some(kid), "pack") if !index_path(home, &kid).exists() => bare.push(kid),
+            (Some(kid), "pack") if !names.contains(&format!("{stem}.idx")) => {
+                if !unfinished(stem) {
+                    bare.push(kid);
+                }
+            }
             (Some(_), "pack" | "idx") => {}
             // Being written, or left by a process that was killed.
             _ if kind.starts_with("tmp-") || name == "epoch" => {}

@@ -13,7 +13,13 @@ use std::{
 
 use memmap2::{Mmap, MmapOptions};
 
-use super::{MAX_OBJECTS, MAX_TABLE, block::Stored, directory, index::Index, recipe::Recipe};
+use super::{
+    MAX_OBJECTS, MAX_TABLE,
+    block::Stored,
+    directory,
+    index::Index,
+    recipe::{Base, Recipe},
+};
 use crate::{Kid, kid::KidPrefix};
 
 pub(super) const MAGIC: &[u8; 8] = b"keg-pak\n";
@@ -195,6 +201,11 @@ impl Pack {
     /// All objects, with their places in the table.
     pub(super) fn rows(&self) -> impl Iterator<Item = (Kid, u32)> {
         self.index.rows()
+    }
+
+    /// What its objects are built upon.
+    pub(crate) fn bases(&self) -> impl Iterator<Item = Base> {
+        self.rows().filter_map(|(_, offset)| self.data.recipe(offset).ok()?.base)
     }
 
     /// The KIDs of all objects, sorted.

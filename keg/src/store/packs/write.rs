@@ -104,11 +104,43 @@ impl PackWriter {
             fs::create_dir_all(&dir).map_err(io(format_args!("making {}", dir.display())))?;
             sync_dir(home)?;
         }
-        fs::rename(&self.path, data_path(home, &name)).map_err(io(&what))?;
-        sync_dir(&dir)?;
-        write_index(home, &name, self.at, std::mem::take(&mut self.rows))?;
-        Ok(name)
+        // Its index is there under another name before the data has its own: so whoever finds data
+        // without an index sees whether that was lost, or is on its way.
+        let beside = beside(home, &name);
+        let index = index::encode(self.at, &name, std::mem::take(&mut self.rows));
+        let placed = write_synced(&beside, &index)
+            .and_then(|()| fs::rename(&self.path, data_path(home, &name)))
+            .map_err(io(&what))
+            .and_then(|()| sync_dir(&dir))
+            .and_then(|()| fs::rename(&beside, index_path(home, &name)).map_err(io(&what)))
+            .and_then(|()| sync_dir(&dir));
+        placed.map(|()| name)
     }
+}
+
+/// Where an index is that does not count yet, or any more.
+pub(super) fn beside(home: &Path, name: &Kid) -> PathBuf {
+    index_path(home, name).with_extension(format!("tmp-{}", std::process::id()))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Removes a pack: its index no longer counts, then there is no data, then nothing.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn remove_pack(home: &Path, name: &Kid) -> Result<(), StoreError> {
+    let (beside, dir) = (beside(home, name), directory(home));
+    let what = format!("removing {}", super::display(name));
+    fs::rename(index_path(home, name), &beside).map_err(io(&what))?;
+    sync_dir(&dir)?;
+    fs::remove_file(data_path(home, name)).map_err(io(&what))?;
+    sync_dir(&dir)?;
+    fs::remove_file(&beside).map_err(io(&what))
 }
 
 impl Drop for PackWriter {
