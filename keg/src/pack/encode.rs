@@ -386,7 +386,6 @@ fn add_slice(pieces: &mut Vec<Piece>, place: Place, len: usize) {
 }
 
 impl Counts {
-    /// Counts an object.
     pub(super) fn add(&mut self, packed: Packed, bytes: u64) {
         let (objects, sum) = match packed {
             Packed::Solid => (&mut self.solid, &mut self.solid_bytes),

@@ -50,6 +50,8 @@ impl FileStore {
             } else if let Some(found) = self.packs.find(kid)? {
                 let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
                 return Ok(Large::Packed(Box::new(blob)));
+            } else if self.packs.is_empty() {
+                break;
             }
         }
         Err(StoreError::Missing { kid: *kid })
@@ -63,6 +65,9 @@ impl FileStore {
             }
             if let Some(found) = self.packs.find(kid)? {
                 return Ok(Some(found.recipe.size));
+            }
+            if self.packs.is_empty() {
+                break;
             }
         }
         Ok(None)

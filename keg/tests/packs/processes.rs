@@ -42,7 +42,7 @@ fn killed_at_any_moment_every_object_is_somewhere() {
     let started = Instant::now();
     assert!(spawn("once", sample.home()).wait().unwrap().success());
     let whole = started.elapsed();
-    for round in 0..25u64 {
+    for round in 0..15u64 {
         let mut child = spawn("loop", sample.home());
         // The seed is fixed, so that a failure comes again.
         let moment = u64::from_le_bytes(noise(round, 8).try_into().unwrap()) % 1000;

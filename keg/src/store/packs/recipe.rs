@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | a slice of a block | block varint, start varint |
 //! | 1 | a copy from the base | offset varint |
-//! | 2 | a whole block, unpacked behind a prefix from the base | block varint, offset varint, prefix length varint |
+//! | 2 | a whole block, unpacked behind a prefix from the base | block, offset, length, varints |
 
 use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX};
 use crate::{
@@ -212,7 +212,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_decode_or_are_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             if let Ok(recipe) = Recipe::decode(&bytes) {
                 let mut again = Vec::new();
                 recipe.encode(&mut again);

@@ -113,6 +113,12 @@ impl PackSet {
         }
     }
 
+    /// Whether there were none when they were last listed: then nothing moves to and fro.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = lock(&self.state);
+        state.packs.is_empty() && state.broken.is_empty()
+    }
+
     /// All packs that can be opened now, and what is wrong with the others.
     ///
     /// # Errors
