@@ -50,7 +50,7 @@ impl FileStore {
             } else if let Some(found) = self.packs.find(kid)? {
                 let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
                 return Ok(Large::Packed(Box::new(blob)));
-            } else if self.packs.is_empty() {
+            } else if self.packs.never_any() {
                 break;
             }
         }
@@ -66,7 +66,7 @@ impl FileStore {
             if let Some(found) = self.packs.find(kid)? {
                 return Ok(Some(found.recipe.size));
             }
-            if self.packs.is_empty() {
+            if self.packs.never_any() {
                 break;
             }
         }

@@ -113,10 +113,9 @@ impl PackSet {
         }
     }
 
-    /// Whether there were none when they were last listed: then nothing moves to and fro.
-    pub(crate) fn is_empty(&self) -> bool {
-        let state = lock(&self.state);
-        state.packs.is_empty() && state.broken.is_empty()
+    /// Whether there was no `packs/` when something was last missed: then nothing moves to and fro.
+    pub(crate) fn never_any(&self) -> bool {
+        lock(&self.state).listed.is_none()
     }
 
     /// All packs that can be opened now, and what is wrong with the others.
