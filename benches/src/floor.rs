@@ -36,7 +36,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
         Sample::of(bench.runs * OFTEN, |_| time(|| command.status().expect("run")).1)
     };
     table.machine("a process started and waited for: true", process("true", &[]));
-    table.machine("git asks another git for its refs: git ls-remote", {
+    table.machine("git asks another git for its refs: ls-remote", {
         let peer = Hook::reload(bench);
         peer.push_edited("Alone");
         let url = peer.repo.git(&["remote", "get-url", "peer"]).ok();
@@ -46,7 +46,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     let peer = Hook::reload(bench);
     peer.push_edited("Alone");
     table.machine(
-        "the example by itself: gunicorn started until it answers",
+        "the example alone: gunicorn until it answers",
         Sample::of(bench.runs, |_| alone(&peer)),
     );
     vec![table]

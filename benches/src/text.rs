@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Width of the first column.
-const NAMES: usize = 58;
+const NAMES: usize = 64;
 
 /// A table, its title above it and its notes below.
 pub fn table(table: &Table) -> String {
