@@ -220,6 +220,17 @@ pub enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Move what no current name needs into packs: small, and read as before
+    #[command(
+        after_help = "Example:\n  keg pack\n  keg pack --all          for a Keg that only keeps"
+    )]
+    Pack {
+        /// What current names need, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Check every object, the log and every version
     #[command(after_help = "Example:\n  keg fsck")]
     Fsck(Output),
@@ -335,6 +346,7 @@ impl Command {
             | Self::Why { output, .. }
             | Self::Rollback { output, .. }
             | Self::Checkout { output, .. }
+            | Self::Pack { output, .. }
             | Self::Fsck(output) => output.json,
             Self::Cp { change, .. }
             | Self::Mv { change, .. }

@@ -67,6 +67,7 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Checkout { path, dir, output } => {
             commands::files::check_out(&path, &dir, output)?;
         }
+        Command::Pack { all, output } => commands::pack::run(all, output)?,
         Command::Fsck(output) => commands::fsck::run(output)?,
         Command::Completions { shell } => commands::completions::run(shell)?,
     }

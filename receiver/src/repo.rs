@@ -38,6 +38,9 @@ pub(crate) enum RepoError {
     /// The Keg's objects.
     #[error("the Keg cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// A blob in a cold pack.
+    #[error("a stored git pack cannot be brought back from the cold side: {0}")]
+    Cold(#[from] keg::pack::PackError),
     /// A path of the namespace.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -241,9 +244,18 @@ pub(crate) fn blob_path(keg: &Keg, kid: &Kid) -> PathBuf {
 
 /// A blob's bytes, mapped if it is a file.
 fn blob_bytes(keg: &Keg, kid: &Kid) -> Result<PackBytes, RepoError> {
-    if let Ok(file) = File::open(blob_path(keg, kid)) {
+    let map = || {
+        let file = File::open(blob_path(keg, kid)).ok()?;
         // SAFETY: objects are immutable files, only ever replaced by renaming or unlinked.
-        if let Ok(map) = unsafe { Mmap::map(&file) } {
+        unsafe { Mmap::map(&file) }.ok()
+    };
+    if let Some(map) = map() {
+        return Ok(PackBytes::Map(map));
+    }
+    if keg.objects().blob_size(kid)? > keg::store::MAX_IN_MEMORY {
+        // In a cold pack, and too large to be held: it becomes a file again.
+        keg::pack::restore(keg, &[*kid])?;
+        if let Some(map) = map() {
             return Ok(PackBytes::Map(map));
         }
     }

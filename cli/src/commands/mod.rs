@@ -12,6 +12,7 @@ pub mod log;
 pub mod logs;
 pub mod ls;
 pub mod names;
+pub mod pack;
 pub mod ps;
 pub mod rollback;
 pub mod status;
