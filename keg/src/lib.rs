@@ -21,6 +21,7 @@ pub mod process;
 pub mod spawn;
 pub mod store;
 pub mod stream;
+pub mod sync;
 pub mod testing;
 pub mod time;
 pub mod union;

@@ -1,0 +1,462 @@
+//! The end that asks: pull, clone and push.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+};
+
+use super::{
+    Body, Limits, MAX_HAVES, MAX_OBJECTS, Message, Options, Progress, Transport, Verb, apply,
+    error::{SyncError, broken, protocol},
+    memo::Memo,
+    message::{Missing, Offer, PackOrder, Resume, Want, WantTrees},
+    pack::{PackSender, receive_pack},
+    receive::{Expecting, Received, receive_trees},
+    serve::{CONFLICT, DONE, FOUND, WANTED},
+    trees::TreeSender,
+    walk::{entry_kid, entry_named},
+    wire::Input,
+};
+use crate::{
+    Keg, Kid,
+    names::Expected,
+    object::{Entry, Kind},
+    path::NamePath,
+    store::Objects,
+};
+
+/// How far back the commits before a value are offered as something to compare with.
+const MAX_BACK: usize = 1 << 10;
+/// How often a push is tried while the other side changes the name under it.
+const MAX_TRIES: usize = 3;
+
+/// What a pull has brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pulled {
+    /// The value, which is here whole.
+    pub value: Entry,
+    /// Whether a name was set to it: not if it was that already, or something later.
+    pub changed: bool,
+    /// What has come.
+    pub progress: Progress,
+    /// Bytes of the answers.
+    pub received: u64,
+}
+
+/// What a push has done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// The value, which is there whole.
+    pub value: Entry,
+    /// The number of the version there that has it; `None`: it was there already.
+    pub seq: Option<u64>,
+    /// Blobs that were missing there.
+    pub blobs: u64,
+}
+
+/// Fetches a value with everything it needs. No name is set: until one is, garbage collection may
+/// remove it again. `haves` are values that are here whole and may be like it.
+///
+/// # Errors
+/// [`SyncError`]; what has come stays, and is not fetched again.
+pub fn fetch(
+    keg: &Keg,
+    transport: &mut dyn Transport,
+    want: &Want,
+    haves: &[Entry],
+    limits: Limits,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Pulled, SyncError> {
+    let mut memo = Memo::open(keg, transport.name(), &want_text(want));
+    let haves = haves.iter().filter_map(entry_named).take(MAX_HAVES).collect();
+    let mut fetch = Fetch { keg, transport, want, limits, progress, memo: &mut memo };
+    let fetched = fetch.run(haves, &mut |_| Ok(true))?;
+    memo.resume = None;
+    memo.save()?;
+    Ok(fetched)
+}
+
+/// Sets `to` here to what `from` is there, fetching what is missing. `/` brings all versions, and
+/// only where this Keg has none of its own.
+///
+/// # Errors
+/// [`SyncError::Conflict`] if `to` was changed here, too; [`SyncError`] otherwise.
+pub fn pull(
+    keg: &Keg,
+    transport: &mut dyn Transport,
+    from: &NamePath,
+    to: &NamePath,
+    options: &mut Options<'_>,
+) -> Result<Pulled, SyncError> {
+    let here = apply::current(keg, to)?;
+    let mut memo = Memo::open(keg, transport.name(), &format!("{from} {to}"));
+    let seen = memo.seen;
+    let want = Want::Path(from.clone());
+    let message = format!("Pull {from} from {}", transport.name());
+    let mut fetch = Fetch {
+        keg,
+        transport,
+        want: &want,
+        limits: options.limits,
+        progress: options.progress,
+        memo: &mut memo,
+    };
+    let force = options.force;
+    let mut ahead = false;
+    let mut decide = |value: &Entry| {
+        let standing = standing(keg.objects(), here.as_ref(), value, seen)?;
+        if standing == Standing::Apart && !force {
+            let (here, there) = (here.as_ref().and_then(Entry::kid), value.kid());
+            return Err(SyncError::Conflict { path: to.clone(), here, there });
+        }
+        ahead = standing == Standing::Ahead && !force;
+        Ok(!ahead)
+    };
+    let mut fetched = fetch.run(lineage(keg.objects(), here.as_ref()), &mut decide)?;
+    if !ahead && here.as_ref() != Some(&fetched.value) {
+        let by = (options.author.as_str(), message.as_str());
+        apply::set(keg, to, &fetched.value, here.as_ref(), by)?;
+        fetched.changed = true;
+    }
+    memo.seen = Some(entry_kid(&fetched.value));
+    memo.resume = None;
+    memo.save()?;
+    Ok(fetched)
+}
+
+/// Makes a Keg in `dir` that has all versions of another: a backup, or a restored one. In a
+/// directory with a Keg that came from there it brings what is new; so an interrupted one is
+/// finished by running it again. Open streams are no versions and stay behind.
+///
+/// # Errors
+/// [`SyncError::Conflict`] if the Keg in `dir` has versions of its own; [`SyncError`] otherwise.
+pub fn clone(
+    dir: &Path,
+    transport: &mut dyn Transport,
+    options: &mut Options<'_>,
+) -> Result<(Keg, Pulled), SyncError> {
+    let keg = Keg::open_or_create(dir)?;
+    let root = NamePath::root();
+    let pulled = pull(&keg, transport, &root, &root, options)?;
+    Ok((keg, pulled))
+}
+
+/// How a value here stands to one there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// The one there follows it, or replaces what nobody changed here.
+    Behind,
+    /// It follows the one there.
+    Ahead,
+    /// Both were changed.
+    Apart,
+}
+
+fn standing(
+    objects: &dyn Objects,
+    here: Option<&Entry>,
+    there: &Entry,
+    seen: Option<Option<Kid>>,
+) -> Result<Standing, SyncError> {
+    let Some(here) = here else { return Ok(Standing::Behind) };
+    if here == there {
+        return Ok(Standing::Behind);
+    }
+    if let (Some((Kind::Commit, old)), Some((Kind::Commit, new))) =
+        (entry_named(here), entry_named(there))
+    {
+        return Ok(if apply::follows(objects, &new, &old)? {
+            Standing::Behind
+        } else if apply::follows(objects, &old, &new)? {
+            Standing::Ahead
+        } else {
+            Standing::Apart
+        });
+    }
+    Ok(match seen {
+        Some(seen) if seen.is_some() && seen == here.kid() => Standing::Behind,
+        Some(seen) if seen.is_some() && seen == there.kid() => Standing::Ahead,
+        _ if here.kid().is_some() && here.kid() == there.kid() => Standing::Behind,
+        _ => Standing::Apart,
+    })
+}
+
+/// A value that is here, and some of the commits before it, ever further apart.
+fn lineage(objects: &dyn Objects, here: Option<&Entry>) -> Vec<(Kind, Kid)> {
+    let Some(named) = here.and_then(entry_named) else { return Vec::new() };
+    let mut found = vec![named];
+    let (mut at, mut back, mut next) = (named, 0usize, 1usize);
+    while at.0 == Kind::Commit && back < MAX_BACK && found.len() < MAX_HAVES {
+        let Ok(commit) = objects.commit(&at.1) else { break };
+        let Some(parent) = commit.parents.first() else { break };
+        at = (Kind::Commit, *parent);
+        back += 1;
+        if back == next {
+            found.push(at);
+            next *= 2;
+        }
+    }
+    found
+}
+
+fn want_text(want: &Want) -> String {
+    match want {
+        Want::Path(path) => path.to_string(),
+        Want::Value(_, kid) => kid.to_string(),
+    }
+}
+
+/// A pull under way.
+struct Fetch<'a> {
+    keg: &'a Keg,
+    transport: &'a mut dyn Transport,
+    want: &'a Want,
+    limits: Limits,
+    progress: &'a mut dyn FnMut(Progress),
+    memo: &'a mut Memo,
+}
+
+/// Looks at the value before its blobs are fetched, and says whether they are wanted.
+type Decide<'a> = dyn FnMut(&Entry) -> Result<bool, SyncError> + 'a;
+
+impl Fetch<'_> {
+    fn run(
+        &mut self,
+        haves: Vec<(Kind, Kid)>,
+        decide: &mut Decide<'_>,
+    ) -> Result<Pulled, SyncError> {
+        let compared = !haves.is_empty();
+        match self.attempt(haves, decide) {
+            // It may know a value by name and yet lack a part of it (an unfinished push).
+            Err(SyncError::Refused { .. }) if compared => self.attempt(Vec::new(), decide),
+            other => other,
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        haves: Vec<(Kind, Kid)>,
+        decide: &mut Decide<'_>,
+    ) -> Result<Pulled, SyncError> {
+        let (value, base, received, mut bytes) = self.trees(haves)?;
+        let mut progress = Progress {
+            objects: received.objects,
+            blobs_total: received.missing.bits.ones(),
+            bytes_total: received.bytes,
+            ..Progress::default()
+        };
+        (self.progress)(progress);
+        let wanted = decide(&value)?;
+        if wanted && progress.blobs_total > 0 {
+            let Received { stops, missing, .. } = received;
+            let order = PackOrder { value: value.clone(), base, stops, missing };
+            let request = Body::Bytes(order.encode()?);
+            let answer = self.transport.exchange(Verb::Pack, request).map_err(broken)?;
+            let mut input = Input::open(answer, Message::Pack)?;
+            progress = receive_pack(self.keg, &mut input, &order, progress, self.progress)?;
+            input.end()?;
+            bytes += input.count();
+        }
+        Ok(Pulled { value, changed: false, progress, received: bytes })
+    }
+
+    /// The first round trip.
+    #[allow(clippy::type_complexity, reason = "taken apart by its one caller")]
+    fn trees(
+        &mut self,
+        haves: Vec<(Kind, Kid)>,
+    ) -> Result<(Entry, Option<(Kind, Kid)>, Received, u64), SyncError> {
+        let asked = WantTrees { want: self.want.clone(), haves, resume: self.memo.resume };
+        let request = Body::Bytes(asked.encode());
+        let answer = self.transport.exchange(Verb::Trees, request).map_err(broken)?;
+        let mut input = Input::open(answer, Message::Trees)?;
+        if input.tag()? != FOUND {
+            return Err(protocol("an answer to something else"));
+        }
+        let value = input.entry()?.ok_or_else(|| protocol("an answer without a value"))?;
+        if let Want::Value(kind, kid) = self.want
+            && entry_named(&value) != Some((*kind, *kid))
+        {
+            return Err(SyncError::Wrong { kid: *kid, what: "it sent another value".into() });
+        }
+        let base = input.option(Input::named)?;
+        if base.is_some_and(|base| !asked.haves.contains(&base)) {
+            return Err(protocol("a comparison with something that is not here"));
+        }
+        let memo = &mut *self.memo;
+        let value_kid = entry_kid(&value);
+        let durable = &mut |objects| {
+            let base = base.map(|(_, kid)| kid);
+            memo.resume = value_kid.map(|value| Resume { value, base, objects });
+            memo.save()
+        };
+        let limits = self.limits;
+        let expecting = Expecting { value: &value, base, haves: &asked.haves, limits, durable };
+        let received = receive_trees(self.keg, &mut input, expecting)?;
+        Ok((value, base, received, input.count()))
+    }
+}
+
+/// Sets `to` there to what `from` is here, sending what is missing there. Its former value there
+/// must be one that this Keg knows; `/` sends all versions.
+///
+/// # Errors
+/// [`SyncError::Conflict`] if `to` has changed there; [`SyncError`] otherwise.
+pub fn push(
+    keg: &Keg,
+    transport: &mut dyn Transport,
+    from: &NamePath,
+    to: &NamePath,
+    options: &mut Options<'_>,
+) -> Result<Pushed, SyncError> {
+    let absent = || SyncError::Absent { path: from.clone(), remote: false };
+    let value = apply::current(keg, from)?.ok_or_else(absent)?;
+    let mut memo = Memo::open(keg, transport.name(), &format!("{to} {from}"));
+    let here = entry_kid(&value);
+    // What is there already is only asked about.
+    let usable =
+        |seen: &Option<Kid>| seen.is_none_or(|kid| Some(kid) != here && is_here(keg, &kid));
+    let known = memo.seen.filter(usable);
+    let mut offer = Offer {
+        path: to.clone(),
+        compared: known.flatten().is_some(),
+        expected: known.map_or(Expected::Any, expecting),
+        value,
+        author: options.author.clone(),
+    };
+    for _ in 0..MAX_TRIES {
+        let pushed = offer_once(keg, transport, &offer, options.progress)?;
+        let found = match pushed {
+            Offered::Done(pushed) => {
+                memo.seen = Some(here);
+                memo.save()?;
+                return Ok(pushed);
+            }
+            Offered::Conflict(found) => found,
+        };
+        if found.as_ref() == Some(&offer.value) {
+            memo.seen = Some(here);
+            memo.save()?;
+            return Ok(Pushed { value: offer.value, seq: None, blobs: 0 });
+        }
+        let there = found.as_ref().and_then(Entry::kid);
+        let replace = match (&found, &there) {
+            (None, _) => true,
+            (Some(_), Some(kid)) => {
+                options.force
+                    || memo.seen == Some(Some(*kid))
+                    || match entry_named(&offer.value) {
+                        Some((Kind::Commit, new)) => apply::follows(keg.objects(), &new, kid)?,
+                        _ => apply::was(keg, from, kid)?,
+                    }
+            }
+            (Some(_), None) => false,
+        };
+        if !replace {
+            return Err(SyncError::Conflict { path: to.clone(), here, there });
+        }
+        offer.expected = expecting(there);
+        offer.compared = there.is_some_and(|kid| is_here(keg, &kid));
+    }
+    Err(SyncError::Conflict { path: to.clone(), here, there: None })
+}
+
+fn is_here(keg: &Keg, kid: &Kid) -> bool {
+    matches!(keg.objects().kind(kid), Ok(Some(_)))
+}
+
+fn expecting(kid: Option<Kid>) -> Expected {
+    kid.map_or(Expected::Absent, Expected::Kid)
+}
+
+enum Offered {
+    Done(Pushed),
+    Conflict(Option<Entry>),
+}
+
+fn offer_once(
+    keg: &Keg,
+    transport: &mut dyn Transport,
+    offer: &Offer,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Offered, SyncError> {
+    let objects = keg.objects();
+    let base = match offer.expected {
+        Expected::Kid(kid) if offer.compared => objects.kind(&kid)?.map(|kind| (kind, kid)),
+        _ => None,
+    };
+    let only_ask = offer.expected == Expected::Any;
+    let mut trees = TreeSender::new(objects, &offer.value, base, &[], 0);
+    let mut more = || if only_ask { Ok(None) } else { trees.next() };
+    let mut stream = Chunks::new(offer.encode()?, &mut more);
+    let answer = transport.exchange(Verb::OfferTrees, Body::Stream(&mut stream));
+    let mut input = match stream.failed.take() {
+        Some(error) => return Err(error),
+        None => Input::open(answer.map_err(broken)?, Message::OfferedTrees)?,
+    };
+    let missing = match input.tag()? {
+        WANTED if !only_ask => Missing::read(&mut input)?,
+        CONFLICT => return Ok(Offered::Conflict(input.entry()?)),
+        other => return Err(protocol(format!("an answer of kind {other}"))),
+    };
+    input.end()?;
+    drop(input);
+    let blobs = missing.bits.ones();
+    progress(Progress { blobs_total: blobs, ..Progress::default() });
+    let stops = trees.into_stops();
+    let order = PackOrder { value: offer.value.clone(), base, stops, missing };
+    let mut pack = PackSender::new(objects, &order);
+    let mut more = || pack.next();
+    let mut stream = Chunks::new(offer.encode_pack(&order)?, &mut more);
+    let answer = transport.exchange(Verb::OfferPack, Body::Stream(&mut stream));
+    let mut input = match stream.failed.take() {
+        Some(error) => return Err(error),
+        None => Input::open(answer.map_err(broken)?, Message::OfferedPack)?,
+    };
+    match input.tag()? {
+        DONE => {
+            let seq = input.number(MAX_OBJECTS.max(u64::MAX), "the number of a version")?;
+            input.kid()?;
+            input.end()?;
+            Ok(Offered::Done(Pushed { value: offer.value.clone(), seq: Some(seq), blobs }))
+        }
+        CONFLICT => Ok(Offered::Conflict(input.entry()?)),
+        other => Err(protocol(format!("an answer of kind {other}"))),
+    }
+}
+
+/// What gives the next bytes.
+type More<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, SyncError> + 'a;
+
+/// Bytes that are made while they are read.
+struct Chunks<'a> {
+    chunk: Vec<u8>,
+    at: usize,
+    more: &'a mut More<'a>,
+    failed: Option<SyncError>,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(head: Vec<u8>, more: &'a mut More<'a>) -> Self {
+        Self { chunk: head, at: 0, more, failed: None }
+    }
+}
+
+impl Read for Chunks<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() && !buf.is_empty() {
+            self.at = 0;
+            match (self.more)() {
+                Ok(chunk) => self.chunk = chunk.unwrap_or_default(),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Err(io::Error::other("what is to be sent cannot be read"));
+                }
+            }
+        }
+        let len = buf.len().min(self.chunk.len() - self.at);
+        buf[..len].copy_from_slice(&self.chunk[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}

@@ -1,0 +1,210 @@
+//! Taking in the trees and commits of a value, and finding out which of its blobs are missing.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    Limits, MAX_BLOBS, MAX_OBJECTS, SYNC_OBJECTS,
+    error::{SyncError, protocol},
+    large::{Part, remove_old_parts},
+    message::Missing,
+    trees::{END, Held, read_record},
+    walk::{Listed, Source, Walk},
+    wire::Input,
+};
+use crate::{
+    Keg, Kid,
+    object::{Commit, Entry, Kind, Tree},
+    store::{Objects, StoreError},
+};
+
+/// How much of this Keg's own history is looked through to believe that a commit is here.
+const MAX_HELD: usize = 1 << 22;
+/// Parts of blobs that nobody has come back for are removed after a week.
+const KEEP_PARTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What the first round trip has brought.
+pub(super) struct Received {
+    /// The commits at which the walk stopped.
+    pub(super) stops: Vec<Kid>,
+    pub(super) missing: Missing,
+    /// Trees and commits that have come.
+    pub(super) objects: u64,
+    /// Bytes of the missing blobs.
+    pub(super) bytes: u64,
+}
+
+/// What may come, and what it is compared with.
+pub(super) struct Expecting<'a> {
+    pub(super) value: &'a Entry,
+    pub(super) base: Option<(Kind, Kid)>,
+    /// Values that are here whole: names lead to them.
+    pub(super) haves: &'a [(Kind, Kid)],
+    pub(super) limits: Limits,
+    /// Is told how many objects have come and are durable.
+    pub(super) durable: &'a mut dyn FnMut(u64) -> Result<(), SyncError>,
+}
+
+/// Stores the records of a walk as they come, each checked against the KID that is expected next.
+/// They stay when the connection breaks; no name leads to them yet.
+pub(super) fn receive_trees(
+    keg: &Keg,
+    input: &mut Input<'_>,
+    expecting: Expecting<'_>,
+) -> Result<Received, SyncError> {
+    remove_old_parts(keg, KEEP_PARTS);
+    let objects = keg.objects();
+    let mut walk = Walk::new(expecting.value, expecting.base, Vec::new());
+    let mut held = Held::new(objects, MAX_HELD);
+    let commits = expecting.haves.iter().chain(&expecting.base);
+    commits.filter(|(kind, _)| *kind == Kind::Commit).for_each(|(_, kid)| held.add(kid));
+    let limits = expecting.limits;
+    let mut receiving = Receiving {
+        keg,
+        objects,
+        input,
+        held,
+        came: 0,
+        missing: Missing::default(),
+        asked: HashSet::new(),
+        bytes: 0,
+        limits: Limits { objects: limits.objects.min(MAX_OBJECTS), ..limits },
+    };
+    let mut durable = 0;
+    let ended = loop {
+        match walk.step(&mut receiving) {
+            Ok(true) if receiving.came - durable >= SYNC_OBJECTS => {
+                objects.sync()?;
+                durable = receiving.came;
+                (expecting.durable)(durable)?;
+            }
+            Ok(true) => {}
+            Ok(false) => break receiving.end(),
+            Err(error) => break Err(error),
+        }
+    };
+    if receiving.came > durable {
+        objects.sync()?;
+        (expecting.durable)(receiving.came)?;
+    }
+    ended?;
+    let Receiving { missing, came, bytes, .. } = receiving;
+    Ok(Received { stops: walk.into_stops(), missing, objects: came, bytes })
+}
+
+struct Receiving<'a, 'i> {
+    keg: &'a Keg,
+    objects: &'a dyn Objects,
+    input: &'a mut Input<'i>,
+    held: Held<'a>,
+    came: u64,
+    missing: Missing,
+    /// Blobs that are missing and were named before.
+    asked: HashSet<([u8; 16], u64)>,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl Receiving<'_, '_> {
+    fn end(&mut self) -> Result<(), SyncError> {
+        if self.input.tag()? != END {
+            return Err(protocol("an object that nobody asked for"));
+        }
+        let objects = self.input.number(MAX_OBJECTS, "trees and commits")?;
+        let blobs = self.input.number(MAX_BLOBS, "blobs")?;
+        if (objects, blobs) != (self.came, self.missing.bits.len()) {
+            return Err(protocol("the two Kegs have not gone the same way through the trees"));
+        }
+        self.input.end()
+    }
+
+    fn record(
+        &mut self,
+        kind: Kind,
+        kid: &Kid,
+        base: Option<&Kid>,
+    ) -> Result<Option<Vec<u8>>, SyncError> {
+        let record = read_record(self.input, self.objects, kind, kid, base)?;
+        let Some(record) = record else { return Ok(None) };
+        if self.came == self.limits.objects {
+            let what = "trees and commits";
+            return Err(SyncError::TooMuch { what, limit: self.limits.objects });
+        }
+        if !record.had {
+            self.objects.put(kind, &record.bytes).map_err(|error| match error {
+                StoreError::Invalid { source, .. } => SyncError::Invalid { kid: *kid, source },
+                other => other.into(),
+            })?;
+        }
+        self.came += 1;
+        Ok(Some(record.bytes))
+    }
+
+    fn is_missing(&mut self, blob: &Listed) -> Result<bool, SyncError> {
+        let wrong = |what: String| Err(SyncError::Wrong { kid: blob.kid, what: what.into() });
+        match self.objects.blob_size(&blob.kid) {
+            Ok(size) if size == blob.size => Ok(false),
+            Ok(size) => wrong(format!("a tree says {} bytes, but it has {size}", blob.size)),
+            Err(StoreError::WrongKind { found, .. }) => {
+                wrong(format!("a tree says it is a file, but it is a {found}"))
+            }
+            Err(StoreError::Missing { .. }) => {
+                let mut half = [0; 16];
+                half.copy_from_slice(&blob.kid.as_bytes()[..16]);
+                Ok(self.asked.insert((half, blob.size)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Source for Receiving<'_, '_> {
+    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Option<Commit>, SyncError> {
+        let Some(bytes) = self.record(Kind::Commit, kid, base)? else {
+            if self.held.holds(kid) {
+                return Ok(None);
+            }
+            return Err(protocol(format!("it takes {kid} to be here, but it is not")));
+        };
+        let invalid = |source| SyncError::Invalid { kid: *kid, source };
+        Ok(Some(Commit::decode(&bytes).map_err(invalid)?))
+    }
+
+    fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError> {
+        Ok(self.objects.commit(kid)?)
+    }
+
+    fn tree(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Tree, SyncError> {
+        let bytes = self.record(Kind::Tree, kid, base)?;
+        let bytes = bytes.ok_or_else(|| protocol("a walk that stops at a tree"))?;
+        Tree::decode(&bytes).map_err(|source| SyncError::Invalid { kid: *kid, source })
+    }
+
+    fn known_tree(&mut self, kid: &Kid) -> Result<Tree, SyncError> {
+        Ok(self.objects.tree(kid)?)
+    }
+
+    fn blob(&mut self, blob: Listed) -> Result<(), SyncError> {
+        let index = self.missing.bits.len();
+        if index == MAX_BLOBS {
+            return Err(SyncError::TooMuch { what: "blobs", limit: MAX_BLOBS });
+        }
+        let missing = self.is_missing(&blob)?;
+        self.missing.bits.push(missing);
+        if missing {
+            self.bytes = self.bytes.saturating_add(blob.size);
+            if self.bytes > self.limits.bytes {
+                let what = "bytes of files";
+                return Err(SyncError::TooMuch { what, limit: self.limits.bytes });
+            }
+            let there = Part::there(self.keg, &blob.kid, blob.size);
+            if there > 0 {
+                self.missing.start_at(index, there);
+            }
+        }
+        Ok(())
+    }
+
+    fn had_commit(&mut self, kid: &Kid) {
+        self.held.add(kid);
+    }
+}
