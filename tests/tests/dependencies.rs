@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-const PARTS: [&str; 6] = ["receiver", "importer", "builder", "registry", "mayor", "web"];
+const PARTS: [&str; 7] =
+    ["receiver", "importer", "builder", "registry", "mayor", "peer", "web"];
 const BELOW: [&str; 2] = ["keg", "sandbox"];
 
 #[test]

@@ -147,7 +147,7 @@ fn failing_stores_are_told_and_leave_nothing_half() {
     let (_one, there) = new_keg();
     set(&there, "/t", sample(&there, 1));
     for fault in [Fault::DiskFull, Fault::WriteError, Fault::ReadError] {
-        for healthy in [0, 3, 8, 17, 20] {
+        for healthy in [0, 8, 17] {
             let dir = tempfile::tempdir().unwrap();
             let store = FaultyStore::new(FileStore::create(dir.path()).unwrap(), fault, healthy);
             let here = Keg::with_store(dir.path(), Box::new(store));
@@ -163,7 +163,7 @@ fn failing_stores_are_told_and_leave_nothing_half() {
         }
     }
     // A Keg that cannot read what it serves says so; what came is whole.
-    for healthy in [0, 2, 10, 30, 60] {
+    for healthy in [0, 10, 40] {
         let (_two, here) = new_keg();
         let store = FileStore::open(there.home()).unwrap();
         let store = FaultyStore::new(store, Fault::BitFlip, healthy);

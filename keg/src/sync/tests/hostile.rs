@@ -57,7 +57,7 @@ fn tree_entry(kid: Kid, bytes: u64, entries: u64) -> Entry {
 
 /// A pull of `/x` that meets these answers must fail, say this, and change nothing.
 fn check(what: &str, answers: Vec<Vec<u8>>, want: &str) {
-    let (_dir, keg) = new_keg();
+    let keg = Keg::in_memory();
     let mut way = Scripted { answers };
     let error = pull_scripted(&keg, &mut way).expect_err(what).to_string();
     assert!(error.contains(want), "{what}: {error}");

@@ -95,7 +95,7 @@ fn a_small_change_costs_a_few_bytes() {
     let mut way = Direct::to(&there);
     let pushed = push_same(&here, &mut way, "/app").unwrap();
     assert_eq!(pushed.blobs, 1);
-    assert_eq!(way.verbs, [Verb::OfferTrees, Verb::OfferTrees, Verb::OfferPack], "the first asks");
+    assert_eq!(way.verbs, [Verb::OfferTrees, Verb::OfferPack], "it was pulled from there");
     assert!(way.up + way.down < 1200, "{} up, {} down", way.up, way.down);
     assert_eq!(there.get(&path("/app")).unwrap(), Some(Entry::commit(third)));
     check_clean(&there);
