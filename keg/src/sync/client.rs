@@ -1,25 +1,20 @@
-//! The end that asks: pull, clone and push.
+//! The end that asks for values: fetch, pull, clone.
 
-use std::{
-    io::{self, Read},
-    path::Path,
-};
+use std::path::Path;
 
 use super::{
-    Body, Limits, MAX_HAVES, MAX_OBJECTS, Message, Options, Progress, Transport, Verb, apply,
+    Body, Limits, MAX_HAVES, Message, Options, Progress, Transport, Verb, apply,
     error::{SyncError, broken, protocol},
     memo::Memo,
-    message::{Missing, Offer, PackOrder, Resume, Want, WantTrees},
-    pack::{PackSender, receive_pack},
+    message::{PackOrder, Resume, Want, WantTrees},
+    pack::receive_pack,
     receive::{Expecting, Received, receive_trees},
-    serve::{CONFLICT, DONE, FOUND, WANTED},
-    trees::TreeSender,
+    serve::FOUND,
     walk::{entry_kid, entry_named},
     wire::Input,
 };
 use crate::{
     Keg, Kid,
-    names::Expected,
     object::{Entry, Kind},
     path::NamePath,
     store::Objects,
@@ -27,8 +22,6 @@ use crate::{
 
 /// How far back the commits before a value are offered as something to compare with.
 const MAX_BACK: usize = 1 << 10;
-/// How often a push is tried while the other side changes the name under it.
-const MAX_TRIES: usize = 3;
 
 /// What a pull has brought.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,17 +34,6 @@ pub struct Pulled {
     pub progress: Progress,
     /// Bytes of the answers.
     pub received: u64,
-}
-
-/// What a push has done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pushed {
-    /// The value, which is there whole.
-    pub value: Entry,
-    /// The number of the version there that has it; `None`: it was there already.
-    pub seq: Option<u64>,
-    /// Blobs that were missing there.
-    pub blobs: u64,
 }
 
 /// Fetches a value with everything it needs. No name is set: until one is, garbage collection may
@@ -294,169 +276,5 @@ impl Fetch<'_> {
         let expecting = Expecting { value: &value, base, haves: &asked.haves, limits, durable };
         let received = receive_trees(self.keg, &mut input, expecting)?;
         Ok((value, base, received, input.count()))
-    }
-}
-
-/// Sets `to` there to what `from` is here, sending what is missing there. Its former value there
-/// must be one that this Keg knows; `/` sends all versions.
-///
-/// # Errors
-/// [`SyncError::Conflict`] if `to` has changed there; [`SyncError`] otherwise.
-pub fn push(
-    keg: &Keg,
-    transport: &mut dyn Transport,
-    from: &NamePath,
-    to: &NamePath,
-    options: &mut Options<'_>,
-) -> Result<Pushed, SyncError> {
-    let absent = || SyncError::Absent { path: from.clone(), remote: false };
-    let value = apply::current(keg, from)?.ok_or_else(absent)?;
-    let mut memo = Memo::open(keg, transport.name(), &format!("{to} {from}"));
-    let here = entry_kid(&value);
-    // What is there already is only asked about.
-    let usable =
-        |seen: &Option<Kid>| seen.is_none_or(|kid| Some(kid) != here && is_here(keg, &kid));
-    let known = memo.seen.filter(usable);
-    let mut offer = Offer {
-        path: to.clone(),
-        compared: known.flatten().is_some(),
-        expected: known.map_or(Expected::Any, expecting),
-        value,
-        author: options.author.clone(),
-    };
-    for _ in 0..MAX_TRIES {
-        let pushed = offer_once(keg, transport, &offer, options.progress)?;
-        let found = match pushed {
-            Offered::Done(pushed) => {
-                memo.seen = Some(here);
-                memo.save()?;
-                return Ok(pushed);
-            }
-            Offered::Conflict(found) => found,
-        };
-        if found.as_ref() == Some(&offer.value) {
-            memo.seen = Some(here);
-            memo.save()?;
-            return Ok(Pushed { value: offer.value, seq: None, blobs: 0 });
-        }
-        let there = found.as_ref().and_then(Entry::kid);
-        let replace = match (&found, &there) {
-            (None, _) => true,
-            (Some(_), Some(kid)) => {
-                options.force
-                    || memo.seen == Some(Some(*kid))
-                    || match entry_named(&offer.value) {
-                        Some((Kind::Commit, new)) => apply::follows(keg.objects(), &new, kid)?,
-                        _ => apply::was(keg, from, kid)?,
-                    }
-            }
-            (Some(_), None) => false,
-        };
-        if !replace {
-            return Err(SyncError::Conflict { path: to.clone(), here, there });
-        }
-        offer.expected = expecting(there);
-        offer.compared = there.is_some_and(|kid| is_here(keg, &kid));
-    }
-    Err(SyncError::Conflict { path: to.clone(), here, there: None })
-}
-
-fn is_here(keg: &Keg, kid: &Kid) -> bool {
-    matches!(keg.objects().kind(kid), Ok(Some(_)))
-}
-
-fn expecting(kid: Option<Kid>) -> Expected {
-    kid.map_or(Expected::Absent, Expected::Kid)
-}
-
-enum Offered {
-    Done(Pushed),
-    Conflict(Option<Entry>),
-}
-
-fn offer_once(
-    keg: &Keg,
-    transport: &mut dyn Transport,
-    offer: &Offer,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Offered, SyncError> {
-    let objects = keg.objects();
-    let base = match offer.expected {
-        Expected::Kid(kid) if offer.compared => objects.kind(&kid)?.map(|kind| (kind, kid)),
-        _ => None,
-    };
-    let only_ask = offer.expected == Expected::Any;
-    let mut trees = TreeSender::new(objects, &offer.value, base, &[], 0);
-    let mut more = || if only_ask { Ok(None) } else { trees.next() };
-    let mut stream = Chunks::new(offer.encode()?, &mut more);
-    let answer = transport.exchange(Verb::OfferTrees, Body::Stream(&mut stream));
-    let mut input = match stream.failed.take() {
-        Some(error) => return Err(error),
-        None => Input::open(answer.map_err(broken)?, Message::OfferedTrees)?,
-    };
-    let missing = match input.tag()? {
-        WANTED if !only_ask => Missing::read(&mut input)?,
-        CONFLICT => return Ok(Offered::Conflict(input.entry()?)),
-        other => return Err(protocol(format!("an answer of kind {other}"))),
-    };
-    input.end()?;
-    drop(input);
-    let blobs = missing.bits.ones();
-    progress(Progress { blobs_total: blobs, ..Progress::default() });
-    let stops = trees.into_stops();
-    let order = PackOrder { value: offer.value.clone(), base, stops, missing };
-    let mut pack = PackSender::new(objects, &order);
-    let mut more = || pack.next();
-    let mut stream = Chunks::new(offer.encode_pack(&order)?, &mut more);
-    let answer = transport.exchange(Verb::OfferPack, Body::Stream(&mut stream));
-    let mut input = match stream.failed.take() {
-        Some(error) => return Err(error),
-        None => Input::open(answer.map_err(broken)?, Message::OfferedPack)?,
-    };
-    match input.tag()? {
-        DONE => {
-            let seq = input.number(MAX_OBJECTS.max(u64::MAX), "the number of a version")?;
-            input.kid()?;
-            input.end()?;
-            Ok(Offered::Done(Pushed { value: offer.value.clone(), seq: Some(seq), blobs }))
-        }
-        CONFLICT => Ok(Offered::Conflict(input.entry()?)),
-        other => Err(protocol(format!("an answer of kind {other}"))),
-    }
-}
-
-/// What gives the next bytes.
-type More<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, SyncError> + 'a;
-
-/// Bytes that are made while they are read.
-struct Chunks<'a> {
-    chunk: Vec<u8>,
-    at: usize,
-    more: &'a mut More<'a>,
-    failed: Option<SyncError>,
-}
-
-impl<'a> Chunks<'a> {
-    fn new(head: Vec<u8>, more: &'a mut More<'a>) -> Self {
-        Self { chunk: head, at: 0, more, failed: None }
-    }
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() && !buf.is_empty() {
-            self.at = 0;
-            match (self.more)() {
-                Ok(chunk) => self.chunk = chunk.unwrap_or_default(),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return Err(io::Error::other("what is to be sent cannot be read"));
-                }
-            }
-        }
-        let len = buf.len().min(self.chunk.len() - self.at);
-        buf[..len].copy_from_slice(&self.chunk[self.at..self.at + len]);
-        self.at += len;
-        Ok(len)
     }
 }

@@ -23,6 +23,7 @@ mod large;
 mod memo;
 mod message;
 mod pack;
+mod push;
 mod receive;
 mod serve;
 #[cfg(test)]
@@ -35,9 +36,10 @@ use std::io::{self, Read};
 
 use crate::object::MAX_OBJECT;
 
-pub use client::{Pulled, Pushed, clone, fetch, pull, push};
+pub use client::{Pulled, clone, fetch, pull};
 pub use error::SyncError;
 pub use message::Want;
+pub use push::{Pushed, push};
 pub use serve::serve;
 
 /// Most values that one side says it has.

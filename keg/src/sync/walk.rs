@@ -188,10 +188,8 @@ impl Walk {
             let before = old.entries.get(name).map(|entry| &entry.value);
             let same = before == Some(&entry.value);
             match &entry.value {
-                Value::Tree { kid, .. } | Value::Commit { kid } if same => {
-                    if had {
-                        self.known.insert(half(kid), Known::Had);
-                    }
+                Value::Tree { kid, .. } | Value::Commit { kid } if same && had => {
+                    self.known.insert(half(kid), Known::Had);
                 }
                 _ if same => {}
                 Value::File { kid, size } => {
@@ -235,7 +233,8 @@ impl Walk {
         mut previous: Option<Kid>,
     ) -> Result<(), SyncError> {
         if let Some(kid) = pending.pop() {
-            if !self.known.contains_key(&half(&kid)) {
+            let known = self.known.contains_key(&half(&kid));
+            if !known {
                 match source.commit(&kid, previous.as_ref())? {
                     Some(commit) => {
                         self.known.insert(half(&kid), Known::Sent);

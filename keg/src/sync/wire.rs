@@ -218,7 +218,8 @@ pub(super) fn put_entry(out: &mut Vec<u8>, entry: Option<&Entry>) -> Result<(), 
 
 /// Appends a text of at most [`MAX_TEXT`] bytes.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_bytes(out, text[..text.floor_char_boundary(MAX_TEXT)].as_bytes());
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end));
+    put_bytes(out, &text.as_bytes()[..end.unwrap_or(0)]);
 }
 
 /// A failure, as a record of any message.

@@ -4,6 +4,7 @@
 //! `pull|push|clone URL HOME PATH`, and, by the server, `work sync VERB`.
 
 #![allow(clippy::disallowed_methods, reason = "a test may have threads")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ends;
 mod line;

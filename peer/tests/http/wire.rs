@@ -27,16 +27,16 @@ const GOAL: u64 = 40_000;
 pub fn one_line_costs_a_few_bytes() {
     let (there, here) = (Place::new(), Place::new());
     let objects = there.keg.objects();
+    let server = Server::start(there.home());
+    let line_to = Line::to(server.port, Duration::ZERO, None);
     let text: String = (0..900).map(|n| format!("    let x{n} = {n};\n")).collect();
     for (n, line) in ["let x7 = 7;", "let x7 = 8;"].into_iter().enumerate() {
         let mut tree = objects.tree(&files(&there.keg, 1, 300, 4000).kid().unwrap()).unwrap();
         let entry = objects.put_bytes(text.replace("let x7 = 7;", line).as_bytes()).unwrap();
         tree.entries.insert(EntryName::new("main.rs").unwrap(), entry);
         set(&there.keg, "/app", objects.put_tree(&tree).unwrap());
-        let server = Server::start(there.home());
-        let line = Line::to(server.port, Duration::ZERO, None);
-        run("pull", &line.url, here.home(), "/app").unwrap();
-        let (requests, bytes) = line.take();
+        run("pull", &line_to.url, here.home(), "/app").unwrap();
+        let (requests, bytes) = line_to.take();
         if n == 1 {
             println!("  one line of one file: {bytes} bytes, {requests} requests");
             assert!(bytes < 1500 && requests == 2, "{bytes} bytes, {requests} requests");
@@ -95,9 +95,8 @@ fn one_percent(there: &Place, mut tree: Tree, big: usize, each: u64) -> u64 {
     run("pull", &line.url, here.home(), "/tree").unwrap();
     let (requests, bytes) = line.take();
     let time = start.elapsed();
-    println!(
-        "  {changed} of {seen} files and 8 bytes of {big}: {bytes} bytes, {requests} requests, {time:.1?}"
-    );
+    println!("  {changed} of {seen} files, 8 bytes of {big}: {bytes} bytes, {requests} requests");
+    println!("  in {time:.1?}");
     assert_eq!(requests, 2);
     let at = path("/tree");
     assert_eq!(Keg::open(here.home()).unwrap().get(&at).unwrap(), there.keg.get(&at).unwrap());

@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod hostile;
+mod requests;
 mod values;
 
 use std::io::{self, Cursor, Read};
