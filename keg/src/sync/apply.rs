@@ -84,7 +84,8 @@ pub(super) fn set(
     Ok(keg.commit(txn.expect(path.clone(), expected))?)
 }
 
-/// Adds all versions from the current one, which must be `old`, to `value`.
+/// Adds all versions from the current one, which must be `old`, to `value`. To a new Keg, also
+/// those of one that has let go of its first versions; they get new numbers.
 fn versions(keg: &Keg, value: &Entry, old: Option<&Entry>) -> Result<Version, SyncError> {
     let (objects, root) = (keg.objects(), NamePath::root());
     let here = old.and_then(Entry::kid);
@@ -92,15 +93,21 @@ fn versions(keg: &Keg, value: &Entry, old: Option<&Entry>) -> Result<Version, Sy
         return Err(CommitError::Root.into());
     };
     let conflict = || SyncError::Conflict { path: root.clone(), here, there: Some(newest) };
+    let start = keg.head()?;
+    if Some(start.commit) != here {
+        return Err(conflict());
+    }
+    let is_new = start.seq == 0;
     let (mut kid, mut coming) = (newest, Vec::new());
     while Some(kid) != here {
         coming.push(kid);
         kid = match objects.commit(&kid)?.parents.as_slice() {
+            [parent] if is_new && objects.kind(parent)?.is_none() => break,
             [parent] if (coming.len() as u64) < MAX_OBJECTS => *parent,
             _ => return Err(conflict()),
         };
     }
-    let mut before = kid;
+    let mut before = start.commit;
     for next in coming.into_iter().rev() {
         let mut moved_away = None;
         let root = keg.master().advance(&mut |objects, latest: Root| {

@@ -230,8 +230,8 @@ impl Fetch<'_> {
         (self.progress)(progress);
         let wanted = decide(&value)?;
         if wanted && progress.blobs_total > 0 {
-            let Received { stops, missing, .. } = received;
-            let order = PackOrder { value: value.clone(), base, stops, missing };
+            let Received { ends, missing, .. } = received;
+            let order = PackOrder { value: value.clone(), base, ends, missing };
             let request = Body::Bytes(order.encode()?);
             let answer = self.transport.exchange(Verb::Pack, request).map_err(broken)?;
             let mut input = Input::open(answer, Message::Pack)?;

@@ -184,6 +184,9 @@ pub(super) fn receive_large(
     blob: &Listed,
     start: u64,
 ) -> Result<(), SyncError> {
+    if !start.is_multiple_of(group_size(blob.size)) || start >= blob.size {
+        return Err(protocol("a blob that starts in the middle of a group"));
+    }
     let groups = frames.groups(blob)?;
     let part = if blob.size >= PART_FROM { Part::open(keg, &blob.kid)? } else { None };
     let hasher = GroupHasher::new(group_size(blob.size), start);
@@ -206,6 +209,9 @@ pub(super) fn receive_large(
         }
         return check(blob, put?.0);
     };
+    if part.len()? < start {
+        return Err(protocol("a blob that starts after what is here of it"));
+    }
     part.begin_at(start)?;
     part.fill(&mut coming)?;
     let put = keg.objects().put_blob(&mut part.file);
@@ -311,6 +317,11 @@ impl Part {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(local(what())(error.into())),
         }
+    }
+
+    fn len(&self) -> Result<u64, SyncError> {
+        let meta = self.file.metadata();
+        Ok(meta.map_err(local(format!("reading {}", self.path.display())))?.len())
     }
 
     fn begin_at(&mut self, start: u64) -> Result<(), SyncError> {

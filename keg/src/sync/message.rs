@@ -4,6 +4,7 @@ use super::{
     MAX_BLOBS, MAX_HAVES, MAX_OBJECTS, MAX_STOPS, Message,
     bitmap::Bitmap,
     error::{SyncError, protocol},
+    walk::Ends,
     wire::{Input, put_entry, put_kids, put_named, put_option, put_text, start},
 };
 use crate::{
@@ -147,7 +148,7 @@ impl Missing {
 pub(super) struct PackOrder {
     pub(super) value: Entry,
     pub(super) base: Option<(Kind, Kid)>,
-    pub(super) stops: Vec<Kid>,
+    pub(super) ends: Ends,
     pub(super) missing: Missing,
 }
 
@@ -155,19 +156,16 @@ impl PackOrder {
     fn put(&self, out: &mut Vec<u8>) -> Result<(), SyncError> {
         put_entry(out, Some(&self.value))?;
         put_option(out, self.base.as_ref(), put_named);
-        put_kids(out, &self.stops);
+        put_kids(out, &self.ends.stops);
+        put_kids(out, &self.ends.gone);
         self.missing.put(out)
     }
 
     fn read_from(input: &mut Input<'_>) -> Result<Self, SyncError> {
         let value = input.entry()?.ok_or_else(|| protocol("a pack of nothing"))?;
         let base = input.option(Input::named)?;
-        let count = input.length(MAX_STOPS, "commits at which to stop")?;
-        let mut stops = Vec::new();
-        for _ in 0..count {
-            stops.push(input.kid()?);
-        }
-        Ok(Self { value, base, stops, missing: Missing::read(input)? })
+        let ends = Ends { stops: read_kids(input)?, gone: read_kids(input)? };
+        Ok(Self { value, base, ends, missing: Missing::read(input)? })
     }
 
     /// The message that asks for the pack.
@@ -248,6 +246,15 @@ impl Offer {
         }
         Ok((offer, order))
     }
+}
+
+fn read_kids(input: &mut Input<'_>) -> Result<Vec<Kid>, SyncError> {
+    let count = input.length(MAX_STOPS, "commits at which a walk ends")?;
+    let mut kids = Vec::new();
+    for _ in 0..count {
+        kids.push(input.kid()?);
+    }
+    Ok(kids)
 }
 
 fn read_path(input: &mut Input<'_>) -> Result<NamePath, SyncError> {

@@ -12,7 +12,7 @@ use super::{
     error::{SyncError, protocol},
     large::{Frames, receive_large},
     message::PackOrder,
-    walk::{Listed, Source, Walk},
+    walk::{Listed, Met, Source, Walk},
     wire::Input,
 };
 use crate::{
@@ -51,7 +51,7 @@ struct Here<'a> {
 
 impl<'a> Blobs<'a> {
     fn new(objects: &'a dyn Objects, order: &PackOrder) -> Self {
-        let walk = Walk::new(&order.value, order.base, order.stops.clone());
+        let walk = Walk::new(&order.value, order.base, order.ends.clone());
         Self { walk, source: Here { objects, found: VecDeque::new() }, next: 0 }
     }
 
@@ -70,8 +70,8 @@ impl<'a> Blobs<'a> {
 }
 
 impl Source for Here<'_> {
-    fn commit(&mut self, kid: &Kid, _: Option<&Kid>) -> Result<Option<Commit>, SyncError> {
-        Ok(Some(self.objects.commit(kid)?))
+    fn commit(&mut self, kid: &Kid, _: Option<&Kid>) -> Result<Met, SyncError> {
+        Ok(Met::New(self.objects.commit(kid)?))
     }
 
     fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError> {

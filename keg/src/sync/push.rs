@@ -142,8 +142,8 @@ fn offer_once(
     drop(input);
     let blobs = missing.bits.ones();
     progress(Progress { blobs_total: blobs, ..Progress::default() });
-    let stops = trees.into_stops();
-    let order = PackOrder { value: offer.value.clone(), base, stops, missing };
+    let ends = trees.into_ends();
+    let order = PackOrder { value: offer.value.clone(), base, ends, missing };
     let mut pack = PackSender::new(objects, &order);
     let mut more = || pack.next();
     let mut stream = Chunks::new(offer.encode_pack(&order)?, &mut more);

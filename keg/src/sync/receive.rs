@@ -7,8 +7,8 @@ use super::{
     error::{SyncError, protocol},
     large::{Part, remove_old_parts},
     message::Missing,
-    trees::{END, Held, read_record},
-    walk::{Listed, Source, Walk},
+    trees::{END, Held, Record, read_record},
+    walk::{Ends, Listed, Met, Source, Walk},
     wire::Input,
 };
 use crate::{
@@ -24,8 +24,8 @@ const KEEP_PARTS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the first round trip has brought.
 pub(super) struct Received {
-    /// The commits at which the walk stopped.
-    pub(super) stops: Vec<Kid>,
+    /// The commits at which the walk ended.
+    pub(super) ends: Ends,
     pub(super) missing: Missing,
     /// Trees and commits that have come.
     pub(super) objects: u64,
@@ -53,7 +53,7 @@ pub(super) fn receive_trees(
 ) -> Result<Received, SyncError> {
     remove_old_parts(keg, KEEP_PARTS);
     let objects = keg.objects();
-    let mut walk = Walk::new(expecting.value, expecting.base, Vec::new());
+    let mut walk = Walk::new(expecting.value, expecting.base, Ends::default());
     let mut held = Held::new(objects, MAX_HELD);
     let commits = expecting.haves.iter().chain(&expecting.base);
     commits.filter(|(kind, _)| *kind == Kind::Commit).for_each(|(_, kid)| held.add(kid));
@@ -88,7 +88,7 @@ pub(super) fn receive_trees(
     }
     ended?;
     let Receiving { missing, came, bytes, .. } = receiving;
-    Ok(Received { stops: walk.into_stops(), missing, objects: came, bytes })
+    Ok(Received { ends: walk.into_ends(), missing, objects: came, bytes })
 }
 
 struct Receiving<'a, 'i> {
@@ -117,26 +117,22 @@ impl Receiving<'_, '_> {
         self.input.end()
     }
 
-    fn record(
-        &mut self,
-        kind: Kind,
-        kid: &Kid,
-        base: Option<&Kid>,
-    ) -> Result<Option<Vec<u8>>, SyncError> {
+    /// The next record; an object is kept.
+    fn record(&mut self, kind: Kind, kid: &Kid, base: Option<&Kid>) -> Result<Record, SyncError> {
         let record = read_record(self.input, self.objects, kind, kid, base)?;
-        let Some(record) = record else { return Ok(None) };
+        let Record::Object { bytes, had } = &record else { return Ok(record) };
         if self.came == self.limits.objects {
             let what = "trees and commits";
             return Err(SyncError::TooMuch { what, limit: self.limits.objects });
         }
-        if !record.had {
-            self.objects.put(kind, &record.bytes).map_err(|error| match error {
+        if !had {
+            self.objects.put(kind, bytes).map_err(|error| match error {
                 StoreError::Invalid { source, .. } => SyncError::Invalid { kid: *kid, source },
                 other => other.into(),
             })?;
         }
         self.came += 1;
-        Ok(Some(record.bytes))
+        Ok(record)
     }
 
     fn is_missing(&mut self, blob: &Listed) -> Result<bool, SyncError> {
@@ -158,15 +154,17 @@ impl Receiving<'_, '_> {
 }
 
 impl Source for Receiving<'_, '_> {
-    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Option<Commit>, SyncError> {
-        let Some(bytes) = self.record(Kind::Commit, kid, base)? else {
-            if self.held.holds(kid) {
-                return Ok(None);
+    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Met, SyncError> {
+        let bytes = match self.record(Kind::Commit, kid, base)? {
+            Record::Object { bytes, .. } => bytes,
+            Record::Gone => return Ok(Met::Gone),
+            Record::Stop if self.held.holds(kid) => return Ok(Met::Had),
+            Record::Stop => {
+                return Err(protocol(format!("it takes {kid} to be here, but it is not")));
             }
-            return Err(protocol(format!("it takes {kid} to be here, but it is not")));
         };
         let invalid = |source| SyncError::Invalid { kid: *kid, source };
-        Ok(Some(Commit::decode(&bytes).map_err(invalid)?))
+        Ok(Met::New(Commit::decode(&bytes).map_err(invalid)?))
     }
 
     fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError> {
@@ -174,8 +172,9 @@ impl Source for Receiving<'_, '_> {
     }
 
     fn tree(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Tree, SyncError> {
-        let bytes = self.record(Kind::Tree, kid, base)?;
-        let bytes = bytes.ok_or_else(|| protocol("a walk that stops at a tree"))?;
+        let Record::Object { bytes, .. } = self.record(Kind::Tree, kid, base)? else {
+            return Err(protocol("a walk that ends at a tree"));
+        };
         Tree::decode(&bytes).map_err(|source| SyncError::Invalid { kid: *kid, source })
     }
 

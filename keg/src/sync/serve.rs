@@ -176,7 +176,7 @@ fn check_trust(
     if let Some((Kind::Commit, kid)) = base {
         held.add(&kid);
     }
-    match order.stops.iter().find(|stop| !held.holds(stop)) {
+    match order.ends.stops.iter().find(|stop| !held.holds(stop)) {
         Some(stop) => Err(protocol(format!("it takes {stop} to be here, but it is not"))),
         None => Ok(()),
     }

@@ -6,7 +6,7 @@ use super::{
     MAX_BASE, MAX_DOCUMENT, MAX_FRAME,
     codec::{compress, decompress},
     error::{SyncError, protocol},
-    walk::{Listed, Source, Walk},
+    walk::{Ends, Listed, Met, Source, Walk},
     wire::Input,
 };
 use crate::{
@@ -25,6 +25,7 @@ const COMPRESSED: u8 = 2;
 const PATCHED: u8 = 3;
 const HAD: u8 = 4;
 const STOP: u8 = 5;
+const GONE: u8 = 6;
 
 /// How far back the history of what the receiver has is looked through, in commits.
 const MAX_HELD: usize = 1 << 12;
@@ -62,7 +63,7 @@ impl<'a> TreeSender<'a> {
         let commits = haves.iter().filter(|(kind, _)| *kind == Kind::Commit);
         commits.for_each(|(_, kid)| held.add(kid));
         let source = Sending { objects, out: Vec::new(), skip, sent: 0, blobs: 0, held };
-        Self { walk: Walk::new(value, base, Vec::new()), source, ended: false }
+        Self { walk: Walk::new(value, base, Ends::default()), source, ended: false }
     }
 
     /// The next bytes; `None` at the end.
@@ -80,9 +81,9 @@ impl<'a> TreeSender<'a> {
         Ok(if out.is_empty() { None } else { Some(out) })
     }
 
-    /// The commits at which the walk has stopped.
-    pub(super) fn into_stops(self) -> Vec<Kid> {
-        self.walk.into_stops()
+    /// The commits at which the walk has ended.
+    pub(super) fn into_ends(self) -> Ends {
+        self.walk.into_ends()
     }
 }
 
@@ -126,16 +127,21 @@ fn document(objects: &dyn Objects, kid: &Kid, expected: Kind) -> Result<Vec<u8>,
 }
 
 impl Source for Sending<'_> {
-    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Option<Commit>, SyncError> {
+    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Met, SyncError> {
         if self.held.holds(kid) {
             self.out.push(STOP);
-            return Ok(None);
+            return Ok(Met::Had);
+        }
+        if self.objects.kind(kid)?.is_none() {
+            // History that garbage collection has let go of; what a name needs is never gone.
+            self.out.push(GONE);
+            return Ok(Met::Gone);
         }
         let bytes = document(self.objects, kid, Kind::Commit)?;
         let base = self.base(base)?;
         self.send(&bytes, base)?;
         let invalid = |source| StoreError::Invalid { kind: Kind::Commit, source };
-        Ok(Some(Commit::decode(&bytes).map_err(invalid)?))
+        Ok(Met::New(Commit::decode(&bytes).map_err(invalid)?))
     }
 
     fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError> {
@@ -198,14 +204,14 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Reads one record: the bytes of the object with this KID; `None`: the walk stops here.
+/// Reads one record: the object with this KID, or that the walk ends at it.
 pub(super) fn read_record(
     input: &mut Input<'_>,
     objects: &dyn Objects,
     kind: Kind,
     kid: &Kid,
     base: Option<&Kid>,
-) -> Result<Option<Record>, SyncError> {
+) -> Result<Record, SyncError> {
     let bytes = match input.tag()? {
         STORED => input.bytes(MAX_DOCUMENT, "a tree or commit")?,
         tag @ (COMPRESSED | PATCHED) => {
@@ -223,21 +229,29 @@ pub(super) fn read_record(
         }
         HAD => {
             let bytes = document(objects, kid, kind)?;
-            return Ok(Some(Record { bytes, had: true }));
+            return Ok(Record::Object { bytes, had: true });
         }
-        STOP if kind == Kind::Commit => return Ok(None),
+        STOP if kind == Kind::Commit => return Ok(Record::Stop),
+        GONE if kind == Kind::Commit => return Ok(Record::Gone),
         END => return Err(protocol(format!("the records end before {kid}"))),
         other => return Err(protocol(format!("a record of kind {other}"))),
     };
     if kind.kid_of(&bytes) != *kid {
         return Err(SyncError::Wrong { kid: *kid, what: "the bytes have another KID".into() });
     }
-    Ok(Some(Record { bytes, had: false }))
+    Ok(Record::Object { bytes, had: false })
 }
 
-/// An object that has come.
-pub(super) struct Record {
-    pub(super) bytes: Vec<u8>,
-    /// It was here already.
-    pub(super) had: bool,
+/// What has come.
+pub(super) enum Record {
+    /// An object.
+    Object {
+        bytes: Vec<u8>,
+        /// It was here already.
+        had: bool,
+    },
+    /// This commit and all before it are here.
+    Stop,
+    /// The sender has let go of this commit and all before it.
+    Gone,
 }

@@ -31,8 +31,8 @@ pub(super) struct Listed {
 
 /// Where the objects on the way are taken from, and told to.
 pub(super) trait Source {
-    /// A commit that is new to the walk; `None`: the receiver has it and all before it.
-    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Option<Commit>, SyncError>;
+    /// A commit that is new to the walk.
+    fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Met, SyncError>;
     /// A commit that was seen before, or is had.
     fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError>;
     /// A tree that is new to the walk.
@@ -45,9 +45,21 @@ pub(super) trait Source {
     fn had_commit(&mut self, _kid: &Kid) {}
 }
 
+/// A commit on the way.
+pub(super) enum Met {
+    /// It is sent.
+    New(Commit),
+    /// The receiver has it and all before it.
+    Had,
+    /// The sender has let go of it and all before it.
+    Gone,
+}
+
 /// What the receiver has of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
+    /// Nothing, and it will not get it.
+    Gone,
     /// It was sent in this walk: it alone.
     Sent,
     /// It and everything it needs.
@@ -85,12 +97,21 @@ pub(super) struct Walk {
     jobs: Vec<Job>,
     /// By half of the KID: 16 bytes are told apart by anybody's means.
     known: HashMap<[u8; 16], Known>,
-    stops: Vec<Kid>,
+    ends: Ends,
+}
+
+/// The commits at which a walk ends.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ends {
+    /// The receiver has them and all before them.
+    pub(super) stops: Vec<Kid>,
+    /// The sender has let go of them.
+    pub(super) gone: Vec<Kid>,
 }
 
 impl Walk {
-    /// A walk through `value`, compared with `base`, stopping at `stops`.
-    pub(super) fn new(value: &Entry, base: Option<(Kind, Kid)>, stops: Vec<Kid>) -> Self {
+    /// A walk through `value`, compared with `base`, up to `ends`.
+    pub(super) fn new(value: &Entry, base: Option<(Kind, Kid)>, ends: Ends) -> Self {
         let had = |kind: Kind| {
             let kid = base.filter(|(found, _)| *found == kind)?.1;
             Some(Base { kid, had: true })
@@ -109,13 +130,14 @@ impl Walk {
             Value::Commit { kid } => Some(Job::Commit { kid: *kid, base: had(Kind::Commit) }),
             _ => None,
         };
-        let known = stops.iter().map(|kid| (half(kid), Known::Had)).collect();
-        Self { jobs: job.into_iter().collect(), known, stops }
+        let had = ends.stops.iter().map(|kid| (half(kid), Known::Had));
+        let gone = ends.gone.iter().map(|kid| (half(kid), Known::Gone));
+        Self { jobs: job.into_iter().collect(), known: had.chain(gone).collect(), ends }
     }
 
-    /// The commits at which it has stopped.
-    pub(super) fn into_stops(self) -> Vec<Kid> {
-        self.stops
+    /// The commits at which it has ended.
+    pub(super) fn into_ends(self) -> Ends {
+        self.ends
     }
 
     /// Goes on by at most one object; `false` at the end.
@@ -144,7 +166,8 @@ impl Walk {
     }
 
     fn has(&self, base: &Base) -> bool {
-        base.had || self.known.contains_key(&half(&base.kid))
+        let known = self.known.get(&half(&base.kid));
+        base.had || known.is_some_and(|known| *known != Known::Gone)
     }
 
     fn tree(
@@ -236,13 +259,17 @@ impl Walk {
             let known = self.known.contains_key(&half(&kid));
             if !known {
                 match source.commit(&kid, previous.as_ref())? {
-                    Some(commit) => {
+                    Met::New(commit) => {
                         self.known.insert(half(&kid), Known::Sent);
                         found.push(kid);
                         previous = Some(kid);
                         pending.extend(commit.parents.iter().rev());
                     }
-                    None => self.stop(kid)?,
+                    Met::Gone if found.is_empty() => {
+                        return Err(protocol(format!("{kid} itself is said to be gone")));
+                    }
+                    Met::Had => self.end_at(kid, Known::Had)?,
+                    Met::Gone => self.end_at(kid, Known::Gone)?,
                 }
             }
             if pending.len() > MAX_PENDING {
@@ -263,12 +290,14 @@ impl Walk {
         Ok(())
     }
 
-    fn stop(&mut self, kid: Kid) -> Result<(), SyncError> {
-        if self.stops.len() == MAX_STOPS {
+    fn end_at(&mut self, kid: Kid, known: Known) -> Result<(), SyncError> {
+        let Ends { stops, gone } = &mut self.ends;
+        let list = if known == Known::Had { stops } else { gone };
+        if list.len() == MAX_STOPS {
             return Err(protocol("more commits at which to stop than a walk may have"));
         }
-        self.known.insert(half(&kid), Known::Had);
-        self.stops.push(kid);
+        self.known.insert(half(&kid), known);
+        list.push(kid);
         Ok(())
     }
 
@@ -278,7 +307,10 @@ impl Walk {
         source: &mut dyn Source,
         commit: &Kid,
     ) -> Result<Option<Base>, SyncError> {
-        let Some(known) = self.known.get(&half(commit)).copied() else { return Ok(None) };
+        let known = match self.known.get(&half(commit)) {
+            None | Some(Known::Gone) => return Ok(None),
+            Some(known) => *known,
+        };
         let kid = source.known_commit(commit)?.tree;
         Ok(Some(Base { kid, had: known == Known::Had }))
     }

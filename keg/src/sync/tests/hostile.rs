@@ -66,8 +66,7 @@ fn check(what: &str, answers: Vec<Vec<u8>>, want: &str) {
 }
 
 fn pull_scripted(keg: &Keg, way: &mut Scripted) -> Result<Pulled, SyncError> {
-    let mut limits = Limits::default();
-    limits.bytes = 1 << 30;
+    let limits = Limits { bytes: 1 << 30, ..Limits::default() };
     let mut options = Options { author: "t".into(), force: true, limits, progress: &mut |_| {} };
     pull(keg, way, &path("/x"), &path("/x"), &mut options)
 }
@@ -184,6 +183,10 @@ fn objects_that_are_not_what_was_asked_for() {
     stopped.push(5);
     end(&mut stopped, 0, 0);
     check("a commit that is said to be here", vec![stopped], "is not");
+    let mut gone = found(&Entry::commit(commit));
+    gone.push(6);
+    end(&mut gone, 0, 0);
+    check("a value that is said to be gone", vec![gone], "itself is said to be gone");
     let mut looped = found(&Entry::commit(commit));
     let made = commit_of(kid, vec![commit], "its own parent").encode().unwrap();
     stored(&mut looped, &made);

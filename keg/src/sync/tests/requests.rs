@@ -1,5 +1,7 @@
 //! Hostile requests: refused, told why, and nothing has changed.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     Kid,
@@ -36,7 +38,7 @@ fn requests_that_are_wrong() {
     let mut bits = wire::start(Message::WantPack);
     let value = keg.get(&path("/x")).unwrap().unwrap();
     wire::put_entry(&mut bits, Some(&value)).unwrap();
-    bits.extend([0, 0]);
+    bits.extend([0, 0, 0]);
     put_varint(&mut bits, 1 << 60);
     assert!(ask(Verb::Pack, &bits).contains("number of bits"));
     // A push of something whose parts are not there and do not come.
@@ -51,10 +53,64 @@ fn requests_that_are_wrong() {
     wire::put_entry(&mut offer, Some(&value)).unwrap();
     offer.extend([0, 0]);
     wire::put_entry(&mut offer, Some(&value)).unwrap();
-    offer.extend([0, 0]);
+    offer.extend([0, 0, 0]);
     let mut missing = bitmap::Bitmap::default();
     missing.push(false);
     missing.put(&mut offer).unwrap();
     offer.extend([0, 0, 0]);
     assert!(ask(Verb::OfferPack, &offer).contains("is not in this Keg"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn any_bytes_are_refused_without_harm(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(),
+        to in any::<u8>()
+    ) {
+        let keg = Keg::in_memory();
+        put(&keg, "/app", b"app");
+        let head = keg.head().unwrap();
+        for line in include_str!("golden.txt").lines() {
+            let mut words = line.split(' ');
+            let verb: Verb = words.next().unwrap().parse().unwrap();
+            let asked = words.next() == Some("asked");
+            let mut message = hex::decode(words.next().unwrap()).unwrap();
+            let mut random = message[..10].to_vec();
+            random.extend_from_slice(&bytes);
+            let len = message.len();
+            message[at % len] = to;
+            for message in [message, random] {
+                if asked {
+                    let _ = serve(&keg, verb, &mut message.as_slice(), &mut Vec::new());
+                } else {
+                    let mut way = Same(message);
+                    let _ = pull_from(&keg, &mut way);
+                    let _ = usually(|o| push(&keg, &mut way, &path("/app"), &path("/app"), o));
+                }
+            }
+        }
+        prop_assert_eq!(keg.get(&path("/app")).unwrap(), keg.get_at(&path("/app"), &head).unwrap());
+    }
+}
+
+/// Answers everything with the same.
+struct Same(Vec<u8>);
+
+impl Transport for Same {
+    fn name(&self) -> &str {
+        "same"
+    }
+
+    fn exchange<'a>(&'a mut self, _: Verb, body: Body<'_>) -> io::Result<Box<dyn Read + 'a>> {
+        if let Body::Stream(stream) = body {
+            io::copy(stream, &mut io::sink())?;
+        }
+        Ok(Box::new(self.0.as_slice()))
+    }
+}
+
+fn pull_from(keg: &Keg, way: &mut Same) -> Result<Pulled, SyncError> {
+    usually(|options| pull(keg, way, &path("/app"), &path("/app"), options))
 }

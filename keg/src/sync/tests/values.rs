@@ -219,3 +219,25 @@ fn values_are_fetched_without_a_name() {
     set(&here, "/peer/x", fetched.value);
     check_clean(&here);
 }
+
+#[test]
+fn history_that_was_let_go_of_is_not_asked_for() {
+    let ((_one, there), (_two, here)) = (new_keg(), new_keg());
+    let gone = Kid::of_blob(b"a commit that was collected");
+    let mut parents = vec![gone];
+    for n in 0..3 {
+        let tree = sample(&there, n).kid().unwrap();
+        let made = commit_of(tree, parents, &format!("{n}"));
+        parents = vec![there.objects().put_commit(&made).unwrap()];
+    }
+    set(&there, "/app", Entry::commit(parents[0]));
+    let mut way = Direct::to(&there);
+    let pulled = pull_same(&here, &mut way, "/app").unwrap();
+    assert_eq!((way.verbs.len(), pulled.progress.objects), (2, 3 + 3 * 4));
+    let (mut kid, mut count) = (parents[0], 0);
+    while kid != gone {
+        kid = here.objects().commit(&kid).unwrap().parents[0];
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
