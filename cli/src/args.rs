@@ -36,6 +36,23 @@ pub struct Change {
     pub output: Output,
 }
 
+/// What moving a path between Kegs takes.
+#[derive(Args, Clone)]
+pub struct Sync {
+    /// The other Keg's address
+    pub url: String,
+    /// The path, here or there
+    pub path: String,
+    /// Under another name where it arrives
+    #[arg(long, value_name = "PATH")]
+    pub to: Option<String>,
+    /// Replace what was changed where it arrives (its versions stay)
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Start a Keg and everything in it, and stay in the foreground
@@ -220,6 +237,23 @@ pub enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Fetch a path from another Keg
+    #[command(after_help = "Example:\n  keg pull http://127.0.0.1:7071 /oci-images/blog\n\
+        \x20 keg pull http://127.0.0.1:7071 /source/blog --to /review/blog")]
+    Pull(Sync),
+    /// Send a path to another Keg
+    #[command(after_help = "Example:\n  keg push http://127.0.0.1:7071 /oci-images/blog")]
+    Push(Sync),
+    /// Make a Keg that has everything another one has: a backup
+    #[command(after_help = "Example:\n  keg clone http://127.0.0.1:7070 /backup/keg")]
+    Clone {
+        /// The other Keg's address
+        url: String,
+        /// A directory that is empty, not there, or an earlier clone
+        dir: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Move what no current name needs into packs: small, and read as before
     #[command(
         after_help = "Example:\n  keg pack\n  keg pack --all          for a Keg that only keeps"
@@ -347,6 +381,9 @@ impl Command {
             | Self::Rollback { output, .. }
             | Self::Checkout { output, .. }
             | Self::Pack { output, .. }
+            | Self::Clone { output, .. }
+            | Self::Pull(Sync { output, .. })
+            | Self::Push(Sync { output, .. })
             | Self::Fsck(output) => output.json,
             Self::Cp { change, .. }
             | Self::Mv { change, .. }

@@ -67,6 +67,9 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Checkout { path, dir, output } => {
             commands::files::check_out(&path, &dir, output)?;
         }
+        Command::Pull(args) => commands::sync::pull(&args)?,
+        Command::Push(args) => commands::sync::push(&args)?,
+        Command::Clone { url, dir, output } => commands::sync::clone(&url, &dir, output)?,
         Command::Pack { all, output } => commands::pack::run(all, output)?,
         Command::Fsck(output) => commands::fsck::run(output)?,
         Command::Completions { shell } => commands::completions::run(shell)?,

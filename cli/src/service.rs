@@ -58,6 +58,7 @@ async fn serve_front(
         .route("/-/keg.json", get(move || async move { Json(about) }))
         .merge(receiver::http::router(receiver::Context::new(keg.clone())))
         .merge(registry::router(keg.clone()))
+        .merge(peer::router(keg.clone(), peer::Pushes::Loopback))
         .fallback_service(web::router(keg.clone()));
     let router = web::guard(router);
     let _row = keg::process::register(&keg, "service/front", &running.url)?;

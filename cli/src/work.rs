@@ -23,6 +23,7 @@ pub fn run(args: &[String]) -> Result<i32, CommandError> {
             let _row = keg::process::register(&keg, "work/egress", app)?;
             Ok(mayor::work_egress())
         }
+        ("sync", rest) => Ok(peer::work(&*find::keg()?, rest)),
         ("layer", rest) => Ok(registry::work_layer(&*find::keg()?, rest)),
         _ => Err(unknown()),
     }

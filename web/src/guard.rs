@@ -24,7 +24,7 @@ const MAX_URL: usize = 8 * 1024;
 /// Largest body of a request, except for the paths in [`LARGE`].
 const MAX_BODY: u64 = 1 << 20;
 /// Paths whose handlers bound their bodies themselves.
-const LARGE: &[&str] = &["/git/", "/v2/"];
+const LARGE: &[&str] = &["/git/", "/v2/", "/-/sync/"];
 
 /// Puts the guard before all routes of a service that listens on loopback.
 pub fn guard(router: Router) -> Router {

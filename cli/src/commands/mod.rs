@@ -16,6 +16,7 @@ pub mod pack;
 pub mod ps;
 pub mod rollback;
 pub mod status;
+pub mod sync;
 pub mod watch;
 pub mod why;
 

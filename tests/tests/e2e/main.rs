@@ -13,3 +13,4 @@ mod path;
 mod registries;
 mod router;
 mod screens;
+mod sync;
