@@ -8,7 +8,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Keg, Kid,
+    Keg, Kid, NamePath,
+    gc::{
+        self,
+        floors::{Extent, Floors},
+    },
     object::{Kind, Value},
     store::{Audited, Objects, StoreError},
 };
@@ -78,11 +82,13 @@ impl Report {
 /// The Keg cannot be read at all; damage is not an error but in the report.
 pub fn fsck(keg: &Keg, progress: &mut dyn FnMut(Progress)) -> Result<Report, StoreError> {
     let started = Instant::now();
+    // What moves while it is read would look like damage.
+    let _alone = gc::hold_off(keg.home());
     let newest = keg.master().latest().ok();
-    let mut check = Check::new(keg, progress);
+    let mut check = Check::new(keg, Floors::read(keg.home())?, progress);
     keg.master().audit(&mut |audited| check.audited(audited))?;
     if let Some(newest) = newest {
-        for seq in (0..=newest.seq).rev() {
+        for seq in (check.floors.oldest()..=newest.seq).rev() {
             check.version(seq, seq == newest.seq)?;
         }
     } else {
@@ -94,6 +100,8 @@ pub fn fsck(keg: &Keg, progress: &mut dyn FnMut(Progress)) -> Result<Report, Sto
 
 struct Check<'a> {
     keg: &'a Keg,
+    /// What the policy for history has let go of is not missed.
+    floors: Floors,
     told: Progress,
     progress: &'a mut dyn FnMut(Progress),
     /// What was read and is sound.
@@ -103,6 +111,8 @@ struct Check<'a> {
     other: Vec<Damage>,
     /// What has been followed.
     seen: HashSet<Kid>,
+    /// Directories of which only a part is kept in some version.
+    partly: HashSet<Kid>,
 }
 
 /// What is wrong with an object, and the names for it in the newest version that has any.
@@ -125,18 +135,22 @@ struct Needed {
     /// As an entry says; `None`: nothing says.
     size: Option<u64>,
     path: String,
+    /// The policy for history keeps all of it.
+    whole: bool,
 }
 
 impl<'a> Check<'a> {
-    fn new(keg: &'a Keg, progress: &'a mut dyn FnMut(Progress)) -> Self {
+    fn new(keg: &'a Keg, floors: Floors, progress: &'a mut dyn FnMut(Progress)) -> Self {
         Self {
             keg,
+            floors,
             told: Progress::default(),
             progress,
             sound: HashMap::new(),
             bad: BTreeMap::new(),
             other: Vec::new(),
             seen: HashSet::new(),
+            partly: HashSet::new(),
         }
     }
 
@@ -178,16 +192,34 @@ impl<'a> Check<'a> {
             return Ok(());
         };
         let suffix = if current { String::new() } else { format!("@{}", root.commit) };
-        let start =
-            Needed { kid: root.commit, kind: Kind::Commit, size: None, path: format!("/{suffix}") };
+        let (kid, path) = (root.commit, format!("/{suffix}"));
+        let start = Needed { kid, kind: Kind::Commit, size: None, path, whole: false };
         let mut left = vec![start];
         while let Some(needed) = left.pop() {
-            if self.is_sound(&needed, seq) && self.seen.insert(needed.kid) {
-                self.follow(&needed, &suffix, &mut left)?;
+            let extent = self.extent(&needed, &suffix, seq);
+            if extent == Extent::Gone || !self.is_sound(&needed, seq) {
+                continue;
+            }
+            // What is partly kept here may be whole somewhere else.
+            if extent == Extent::Partial {
+                self.partly.insert(needed.kid);
+            }
+            if extent == Extent::Partial || self.seen.insert(needed.kid) {
+                self.follow(&needed, extent == Extent::Whole, &suffix, &mut left)?;
             }
         }
         (self.progress)(self.told);
         Ok(())
+    }
+
+    /// How much of it the policy for history keeps in a version.
+    fn extent(&self, needed: &Needed, suffix: &str, seq: u64) -> Extent {
+        if needed.whole {
+            return Extent::Whole;
+        }
+        let path = needed.path.strip_suffix(suffix).unwrap_or(&needed.path);
+        // No rule can be about what no path can say.
+        path.parse().map_or(Extent::Gone, |path: NamePath| self.floors.extent(&path, seq))
     }
 
     /// Whether it was read and is what its name says; notes the path if not.
@@ -216,6 +248,7 @@ impl<'a> Check<'a> {
     fn follow(
         &mut self,
         needed: &Needed,
+        whole: bool,
         suffix: &str,
         left: &mut Vec<Needed>,
     ) -> Result<(), StoreError> {
@@ -228,14 +261,16 @@ impl<'a> Check<'a> {
                 let commit = objects.commit(&needed.kid)?;
                 // The versions before are followed by themselves; those of other commits here.
                 let parents = if path == "/" { Vec::new() } else { commit.parents };
-                left.extend(parents.into_iter().map(|kid| Needed {
+                let kept = parents.into_iter().filter(|kid| !self.floors.cut.contains(kid));
+                left.extend(kept.map(|kid| Needed {
                     kid,
                     kind: Kind::Commit,
                     size: None,
                     path: named(format!("{path}^")),
+                    whole: true,
                 }));
                 let path = named(path.to_owned());
-                left.push(Needed { kid: commit.tree, kind: Kind::Tree, size: None, path });
+                left.push(Needed { kid: commit.tree, kind: Kind::Tree, size: None, path, whole });
             }
             Kind::Tree => {
                 let above = path.trim_end_matches('/');
@@ -247,7 +282,7 @@ impl<'a> Check<'a> {
                         _ => continue,
                     };
                     let path = named(format!("{above}/{}", name.to_string_lossy()));
-                    left.push(Needed { kid, kind, size, path });
+                    left.push(Needed { kid, kind, size, path, whole });
                 }
             }
         }
@@ -255,7 +290,7 @@ impl<'a> Check<'a> {
     }
 
     fn report(self, started: Instant) -> Report {
-        let seen = |kid: &&Kid| !self.seen.contains(*kid);
+        let seen = |kid: &&Kid| !self.seen.contains(*kid) && !self.partly.contains(*kid);
         let unreferenced = self.sound.keys().filter(seen).count() as u64;
         let bad = self.bad.into_iter().map(|(kid, Bad { what, paths, .. })| Damage {
             kid: Some(kid),

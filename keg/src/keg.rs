@@ -1,6 +1,7 @@
 //! An open Keg: objects, names, streams and directories in one value.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,9 +11,10 @@ use serde_json::Value as Json;
 
 use crate::{
     Kid,
+    gc::floors::Floors,
     kid::KidPrefix,
     names::{self, CommitError, History, NamesError, Planned, Txn, Version},
-    object::{Entry, Kind},
+    object::{Commit, Entry, Kind},
     path::NamePath,
     store::{
         FileStore, INLINE_MAX, MAX_CANDIDATES, Master, MemoryStore, Object, Objects, Root,
@@ -125,12 +127,57 @@ impl Keg {
     /// Version number `seq`.
     ///
     /// # Errors
-    /// [`NamesError::NoVersion`], or the store's.
+    /// [`NamesError::NoVersion`], [`NamesError::Compacted`], or the store's.
     pub fn version(&self, seq: u64) -> Result<Version, NamesError> {
-        match self.master().root(seq)? {
+        let version = match self.master().root(seq)? {
             Some(root) => self.version_of(root),
             None => Err(NamesError::NoVersion { seq }),
+        };
+        version.or_else(|error| self.compacted(&NamePath::root(), seq, error))
+    }
+
+    /// The oldest version in which a path, as far as it was there, can still be read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn oldest(&self, path: &NamePath) -> Result<u64, NamesError> {
+        Ok(Floors::read(self.home())?.of(path))
+    }
+
+    /// A commit that another names as its parent; `None`: the policy for history has let go of it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn parent(&self, parent: &Kid) -> Result<Option<Commit>, NamesError> {
+        match self.objects().commit(parent) {
+            Ok(commit) => Ok(Some(commit)),
+            Err(StoreError::Missing { .. }) if Floors::read(self.home())?.cut.contains(parent) => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Tells what is not kept any more from what is not there.
+    pub(crate) fn compacted<T>(
+        &self,
+        path: &NamePath,
+        seq: u64,
+        error: NamesError,
+    ) -> Result<T, NamesError> {
+        let (missing, any) = match &error {
+            NamesError::NoVersion { .. } => (true, true),
+            NamesError::Store(StoreError::Missing { .. }) => (true, false),
+            _ => (false, false),
+        };
+        if missing {
+            let floors = Floors::read(self.home())?;
+            let whole = if any { floors.oldest() } else { floors.of_subtree(path) };
+            if seq < whole {
+                return Err(NamesError::Compacted { seq, oldest: whole });
+            }
+        }
+        Err(error)
     }
 
     fn version_of(&self, root: Root) -> Result<Version, NamesError> {
@@ -151,7 +198,8 @@ impl Keg {
     /// # Errors
     /// The store's.
     pub fn get_at(&self, path: &NamePath, at: &Version) -> Result<Option<Entry>, NamesError> {
-        Ok(self.objects().walk(&at.tree, path.as_str())?)
+        let found = self.objects().walk(&at.tree, path.as_str()).map_err(NamesError::from);
+        found.or_else(|error| self.compacted(path, at.seq, error))
     }
 
     /// The JSON document at a path; `None`: nothing is there.
@@ -196,8 +244,12 @@ impl Keg {
         at: &Version,
     ) -> Result<Vec<(String, Entry)>, NamesError> {
         let Some(entry) = self.get_at(path, at)? else { return Ok(Vec::new()) };
-        let Some(tree) = self.objects().directory_of(&entry)? else { return Ok(Vec::new()) };
-        let entries = self.objects().tree(&tree)?.entries.into_iter();
+        let read = || match self.objects().directory_of(&entry)? {
+            Some(tree) => Ok(self.objects().tree(&tree)?.entries),
+            None => Ok(BTreeMap::new()),
+        };
+        let entries = read().map_err(|error: StoreError| error.into());
+        let entries = entries.or_else(|error| self.compacted(path, at.seq, error))?.into_iter();
         let named = entries.filter_map(|(name, entry)| {
             Some((std::str::from_utf8(name.as_bytes()).ok()?.to_owned(), entry))
         });
@@ -210,6 +262,10 @@ impl Keg {
     /// # Errors
     /// [`CommitError::Conflict`] and the other reasons why it cannot be made, or the store's.
     pub fn commit(&self, txn: Txn) -> Result<Version, CommitError> {
+        // What a name is set to may be about to be collected.
+        for kid in txn.steps.iter().filter_map(|(_, step)| step.kid()) {
+            self.objects().retain(&kid)?;
+        }
         let mut documents = Vec::new();
         let values = txn.values(&mut |bytes| {
             if bytes.len() > INLINE_MAX {

@@ -3,10 +3,12 @@
 //! Bottom up: [`kid`] (identities), [`object`] (blobs, trees, commits and their bytes), [`store`]
 //! (where objects live), [`names`] (the versioned namespace over them), [`watch`], [`stream`]
 //! (open logs), [`ingest`] and [`union`] (directories and trees to trees), [`mount`] (a tree as a
-//! read-only or writable file system), [`pack`] (what is not used, compressed), [`fsck`].
+//! read-only or writable file system), [`pack`] (what is not used, compressed), [`gc`] (collection,
+//! leases, sizes, repair), [`fsck`].
 
 pub mod erofs;
 pub mod fsck;
+pub mod gc;
 pub mod ingest;
 mod inotify;
 mod keg;

@@ -78,6 +78,14 @@ pub enum NamesError {
         /// What was asked for.
         seq: u64,
     },
+    /// There was one, but the policy for history has let go of it.
+    #[error("version {seq} is compacted: what is asked for is kept from version {oldest} on")]
+    Compacted {
+        /// What was asked for.
+        seq: u64,
+        /// The oldest version that has it.
+        oldest: u64,
+    },
     /// No object starts so.
     #[error("nothing in this Keg has a KID that starts with K-{}", .prefix.digits())]
     Unknown {

@@ -5,16 +5,19 @@
 
 mod audit;
 mod canonical;
+pub(crate) mod condemned;
 pub(crate) mod durable;
 mod error;
 mod faulty;
 mod file;
 pub(crate) mod format;
 mod large;
-mod log;
+pub(crate) mod log;
 mod memory;
 pub(crate) mod packs;
 pub(crate) mod pending;
+mod retain;
+pub(crate) mod trash;
 pub(crate) mod verify;
 
 use std::io::{Read, Seek};
@@ -111,6 +114,16 @@ pub trait Objects: Send + Sync {
     /// # Errors
     /// The disk's; then nothing is promised about what was put since the last sync.
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// Makes sure that a value may be relied upon by its name alone: what a collection has
+    /// condemned or swept of it, at any depth, is kept as if it had just been put. `false`: it is
+    /// not here, or not whole. Stores that never delete only look whether it is there.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn retain(&self, kid: &Kid) -> Result<bool, StoreError> {
+        Ok(self.kind(kid)?.is_some())
+    }
 
     /// KIDs here that start with `prefix`, sorted, at most [`MAX_CANDIDATES`].
     ///
@@ -286,6 +299,11 @@ pub trait Master: Objects {
 
     /// The file that is written to whenever the root has moved (for inotify).
     fn bell(&self) -> &std::path::Path;
+
+    /// The store on files below, if there is one: only such a store is collected and repaired.
+    fn files(&self) -> Option<&FileStore> {
+        None
+    }
 }
 
 /// What [`Master::advance`] asks.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Keg,
+    gc::floors::Floors,
     inotify::Bell,
     names::{Change, NamesError, Trail, diff},
     path::NamePath,
@@ -61,8 +62,9 @@ impl Watch {
         let bell = Bell::on(keg.master().bell()).map_err(WatchError::Wait)?;
         let newest = keg.master().latest()?.seq;
         let seq = since.unwrap_or(newest);
-        if seq > newest || keg.master().root(seq)?.is_none() {
-            return Err(WatchError::Compacted { since: seq, oldest: 0, newest });
+        let oldest = Floors::read(keg.home())?.of_subtree(&path);
+        if seq > newest || seq < oldest || keg.master().root(seq)?.is_none() {
+            return Err(WatchError::Compacted { since: seq, oldest, newest });
         }
         let now = Trail::find(keg.objects(), &path, &keg.version(seq)?.tree, None)?;
         Ok(Self { keg, path, seq, now, bell })
@@ -81,7 +83,8 @@ impl Watch {
     /// All changes since the last call, in order; none if there are none. Never waits.
     ///
     /// # Errors
-    /// The store's; the next call tries again from the same version.
+    /// The store's; the next call tries again from the same version. [`WatchError::Compacted`]:
+    /// that is not kept any more.
     pub fn try_next(&mut self) -> Result<Vec<Change>, WatchError> {
         loop {
             let newest = self.keg.master().latest()?.seq;
@@ -132,6 +135,18 @@ impl Watch {
     }
 
     fn step(&mut self, changes: &mut Vec<Change>) -> Result<(), WatchError> {
+        self.try_step(changes).or_else(|error| {
+            // So slow that history has been let go of meanwhile.
+            let oldest = Floors::read(self.keg.home())?.of_subtree(&self.path);
+            if self.seq >= oldest {
+                return Err(error);
+            }
+            let newest = self.keg.master().latest()?.seq;
+            Err(WatchError::Compacted { since: self.seq, oldest, newest })
+        })
+    }
+
+    fn try_step(&mut self, changes: &mut Vec<Change>) -> Result<(), WatchError> {
         let seq = self.seq + 1;
         let version = self.keg.version(seq)?;
         let objects = self.keg.objects();

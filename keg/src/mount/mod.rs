@@ -190,6 +190,8 @@ impl Mounts {
     /// Large files come from loose objects, which must stay until the mount shows.
     fn keep_loose(&self, tree: &Kid) -> Result<crate::pack::Loose, MountError> {
         let failed = |source: StoreError| MountError::Store { tree: *tree, source: source.into() };
+        // No collection may be about to move them, or have them in the trash.
+        self.keg.objects().retain(tree).map_err(failed)?;
         crate::pack::keep_loose(&self.keg, tree).map_err(failed)
     }
 

@@ -11,12 +11,21 @@ pub struct History {
     /// The version to look at next, and what the path was in it; `None`: not looked up yet.
     next: Option<u64>,
     now: Option<Trail>,
+    /// The oldest version that keeps the path; `None`: not looked up yet.
+    oldest: Option<u64>,
     failed: bool,
 }
 
 impl History {
     pub(crate) fn new(keg: Keg, path: NamePath) -> Self {
-        Self { keg, path, next: None, now: None, failed: false }
+        Self { keg, path, next: None, now: None, oldest: None, failed: false }
+    }
+
+    /// After the last version was handed out: the oldest version that keeps the path, if there
+    /// were older ones that the policy for history has let go of. What the path is in that version
+    /// may be older still.
+    pub fn compacted(&self) -> Option<u64> {
+        self.oldest.filter(|oldest| *oldest > 0 && self.next == Some(*oldest))
     }
 
     fn step(&mut self) -> Result<Option<Change>, NamesError> {
@@ -25,7 +34,12 @@ impl History {
                 Some(next) => next,
                 None => self.keg.master().latest()?.seq,
             };
-            if seq == 0 {
+            let oldest = match self.oldest {
+                Some(oldest) => oldest,
+                None => *self.oldest.insert(self.keg.oldest(&self.path)?),
+            };
+            if seq <= oldest {
+                self.next = Some(oldest);
                 return Ok(None);
             }
             let find = |seq: u64, known: Option<&Trail>| {

@@ -46,6 +46,16 @@ pub(crate) enum Step {
     Remove,
 }
 
+impl Step {
+    /// The value that a name is set to, where it is one that must be here already.
+    pub(crate) fn kid(&self) -> Option<Kid> {
+        match self {
+            Self::Set(entry) => entry.kid(),
+            Self::SetJson(_) | Self::Remove => None,
+        }
+    }
+}
+
 impl Txn {
     /// A transaction by `author` (`service/importer`, `Name <mail>`), with the reason for it.
     pub fn new(author: &str, message: &str) -> Self {

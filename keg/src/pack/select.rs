@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     Keg, Kid,
+    gc::floors::Floors,
     names::NamesError,
     object::{Entry, Tree, Value},
     store::{INLINE_MAX, Objects, StoreError},
@@ -68,7 +69,9 @@ impl<'a> History<'a> {
         };
         let newest = keg.head()?.seq;
         let mut before = None;
-        for seq in 0..=newest {
+        // Older versions have been collected.
+        let oldest = Floors::read(keg.home())?.oldest();
+        for seq in oldest..=newest {
             let tree = keg.version(seq)?.tree;
             history.follow(keg.objects(), Left::Tree(before, tree))?;
             before = Some(tree);

@@ -58,6 +58,15 @@ impl<'a> Flock<'a> {
             }
         }
     }
+
+    /// Takes the lock if nobody has it.
+    pub(crate) fn try_exclusive(file: &'a File) -> Result<Option<Self>, StoreError> {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(io("locking the Keg")(error)),
+        }
+    }
 }
 
 impl Drop for Flock<'_> {

@@ -6,7 +6,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Audited, BlobRead, Master, Object, Objects, Plan, Root, StoreError, error::io};
+use super::{
+    Audited, BlobRead, FileStore, Master, Object, Objects, Plan, Root, StoreError, error::io,
+};
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
 
 /// What goes wrong.
@@ -156,6 +158,11 @@ impl<S: Objects> Objects for FaultyStore<S> {
         self.inner.sync()
     }
 
+    fn retain(&self, kid: &Kid) -> Result<bool, StoreError> {
+        self.write()?;
+        self.inner.retain(kid)
+    }
+
     fn candidates(&self, prefix: &KidPrefix) -> Result<Vec<Kid>, StoreError> {
         self.inner.candidates(prefix)
     }
@@ -189,6 +196,10 @@ impl<S: Master> Master for FaultyStore<S> {
 
     fn bell(&self) -> &Path {
         self.inner.bell()
+    }
+
+    fn files(&self) -> Option<&FileStore> {
+        self.inner.files()
     }
 }
 

@@ -27,7 +27,8 @@ use super::{
     large::Large,
     log::{Log, NewObject, Place},
     packs::{PackSet, audit_packs},
-    pending::{HOLD, Pending, object_path, write_file},
+    pending::{HOLD, Pending, write_file},
+    trash::Trash,
     verify::Verifying,
 };
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
@@ -39,6 +40,7 @@ const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"
 pub struct FileStore {
     pub(super) home: PathBuf,
     log: Log,
+    trash: Trash,
     pending: Mutex<Pending>,
     pub(super) packs: Arc<PackSet>,
     access: Access,
@@ -61,8 +63,8 @@ impl FileStore {
         let access = format::check(home)?;
         let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
         let log = Log::open(&home.join("log"))?;
-        let packs = PackSet::new(&home);
-        Ok(Self { home, log, pending: Mutex::default(), packs, access })
+        let (packs, trash) = (PackSet::new(&home), Trash::new(&home));
+        Ok(Self { home, log, trash, pending: Mutex::default(), packs, access })
     }
 
     /// Opens the Keg in a directory, or makes a new one there. Many processes may try at once.
@@ -101,11 +103,23 @@ impl FileStore {
         Self::open(home)
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn packs(&self) -> &PackSet {
+        &self.packs
+    }
+
+    pub(crate) fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
     pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check_writable(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
         match &self.access {
             Access::Full => Ok(()),
             Access::ReadOnly(features) => {
@@ -114,36 +128,18 @@ impl FileStore {
         }
     }
 
-    /// Whether a large blob of this size is there, so that it need not be written again.
-    fn relies_on(&self, kid: &Kid, size: u64) -> bool {
-        let mut pending = self.pending();
-        if pending.get(kid).is_some() {
-            return true;
-        }
-        match fs::metadata(object_path(&self.home, kid)) {
-            Ok(meta) if meta.len() == size => {
-                pending.rely_on(kid, &meta);
-                true
-            }
-            // A pack that is damaged does not keep anything from being written again.
-            _ => self
-                .packs
-                .find(kid)
-                .is_ok_and(|found| found.is_some_and(|found| found.recipe.size == size)),
-        }
-    }
-
-    fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
+    pub(super) fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
         let kid = kind.kid_of(bytes);
-        if self.log.find(&kid)?.is_none() {
+        if !self.log.relies_on(&kid)? {
             self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?;
         }
         Ok(kid)
     }
 
-    fn read_small(&self, kid: &Kid, place: &Place) -> Result<Vec<u8>, StoreError> {
-        let bytes = self.log.read(kid, place)?;
-        checked(place.kind, kid, bytes)
+    /// An object of the log.
+    fn read_small(&self, kid: &Kid) -> Result<Option<Object>, StoreError> {
+        let Some((Place { kind, .. }, bytes)) = self.log.load(kid)? else { return Ok(None) };
+        Ok(Some(Object { kind, bytes: checked(kind, kid, bytes)? }))
     }
 
     fn publish(&self) -> Result<(), StoreError> {
@@ -159,7 +155,7 @@ impl FileStore {
     }
 }
 
-fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+pub(super) fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     if kind.kid_of(&bytes) != *kid {
         let what = "its bytes hash to another KID".to_owned();
         return Err(StoreError::Corrupt { kid: *kid, what });
@@ -196,11 +192,17 @@ impl<'a> From<&'a Object> for NewObject<'a> {
 
 impl Objects for FileStore {
     fn get(&self, kid: &Kid) -> Result<Object, StoreError> {
-        if let Some(place) = self.log.find(kid)? {
-            return Ok(Object { kind: place.kind, bytes: self.read_small(kid, &place)? });
+        if let Some(object) = self.read_small(kid)? {
+            return Ok(object);
         }
         let too_big = |bytes| StoreError::TooBig { bytes, limit: MAX_IN_MEMORY };
-        match self.open_large(kid)? {
+        let large = match self.open_large(kid) {
+            Err(StoreError::Missing { kid }) => {
+                return self.swept(&kid)?.ok_or(StoreError::Missing { kid });
+            }
+            opened => opened?,
+        };
+        match large {
             Large::Loose(_, size) if size > MAX_IN_MEMORY => Err(too_big(size)),
             Large::Loose(file, size) => {
                 let mut bytes = Vec::with_capacity(size as usize);
@@ -214,21 +216,27 @@ impl Objects for FileStore {
     }
 
     fn open_blob(&self, kid: &Kid) -> Result<Box<dyn BlobRead>, StoreError> {
-        match self.log.find(kid)? {
-            Some(place) if place.kind == Kind::Blob => {
-                Ok(Box::new(Cursor::new(self.read_small(kid, &place)?)))
-            }
-            Some(Place { kind: found, .. }) => {
-                Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
-            }
-            None => Ok(match self.open_large(kid)? {
-                Large::Loose(file, size) => Box::new(Verifying::new(file, *kid, size)),
-                Large::Packed(blob) => {
-                    let size = blob.size();
-                    Box::new(Verifying::new(*blob, *kid, size))
+        let small = match self.read_small(kid)? {
+            Some(object) => object,
+            None => match self.open_large(kid) {
+                Ok(Large::Loose(file, size)) => {
+                    return Ok(Box::new(Verifying::new(file, *kid, size)));
                 }
-            }),
+                Ok(Large::Packed(blob)) => {
+                    let size = blob.size();
+                    return Ok(Box::new(Verifying::new(*blob, *kid, size)));
+                }
+                Err(StoreError::Missing { kid }) => {
+                    self.swept(&kid)?.ok_or(StoreError::Missing { kid })?
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if small.kind != Kind::Blob {
+            let (expected, found) = (Kind::Blob, small.kind);
+            return Err(StoreError::WrongKind { kid: *kid, expected, found });
         }
+        Ok(Box::new(Cursor::new(small.bytes)))
     }
 
     fn blob_size(&self, kid: &Kid) -> Result<u64, StoreError> {
@@ -275,14 +283,14 @@ impl Objects for FileStore {
         let (held, size) = (start.len() < HOLD, start.len() as u64);
         if held {
             let kid = Kid::of_blob(&start);
-            if self.relies_on(&kid, size) {
+            if self.relies_on(&kid, size)? {
                 return Ok((kid, size));
             }
         }
         // Not under the lock: whoever is read from may look into this store.
         let path = self.pending().new_path(&self.home)?;
         let (kid, size) = write_file(&path, &start, from)?;
-        if !held && self.relies_on(&kid, size) {
+        if !held && self.relies_on(&kid, size)? {
             // What cannot be removed goes with its directory.
             let _ = fs::remove_file(&path);
         } else {
@@ -292,15 +300,23 @@ impl Objects for FileStore {
     }
 
     fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
-        match self.log.find(kid)? {
-            Some(place) => Ok(place.kind == Kind::Blob && u64::from(place.len) == size),
-            None => Ok(self.relies_on(kid, size)),
+        if size > INLINE_MAX as u64 {
+            return self.relies_on(kid, size);
         }
+        let blob = |place: Place| place.kind == Kind::Blob && u64::from(place.len) == size;
+        Ok(self.log.find(kid)?.is_some_and(blob) && self.log.relies_on(kid)?)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
         self.publish()?;
         self.log.sync_to(self.log.known_end())
+    }
+
+    fn retain(&self, kid: &Kid) -> Result<bool, StoreError> {
+        match &self.access {
+            Access::Full => self.retain_whole(kid),
+            Access::ReadOnly(_) => Ok(self.kind(kid)?.is_some()),
+        }
     }
 
     fn candidates(&self, prefix: &KidPrefix) -> Result<Vec<Kid>, StoreError> {
@@ -363,5 +379,9 @@ impl Master for FileStore {
 
     fn bell(&self) -> &Path {
         self.log.head_path()
+    }
+
+    fn files(&self) -> Option<&FileStore> {
+        Some(self)
     }
 }

@@ -12,9 +12,11 @@ use super::{
 
 /// The version written now.
 const VERSION: u32 = 1;
-
+/// Garbage is collected: segments and old versions may be missing, and whoever writes refreshes
+/// what is condemned before relying on it.
+pub(crate) const GC: &str = "gc";
 /// The features this version knows without which a Keg cannot be read.
-const KNOWN: [&str; 1] = [super::packs::FEATURE];
+const KNOWN: [&str; 2] = [GC, super::packs::FEATURE];
 
 /// The parsed `format.json`.
 #[derive(Serialize, Deserialize)]

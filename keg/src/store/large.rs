@@ -23,7 +23,7 @@ pub(super) enum Large {
 
 impl FileStore {
     /// The file of a large blob, and its size.
-    fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
+    pub(super) fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
         if let Some(waiting) = self.pending().get(kid) {
             return Ok(Some((waiting.path.clone(), waiting.size)));
         }
@@ -50,6 +50,8 @@ impl FileStore {
             } else if let Some(found) = self.packs.find(kid)? {
                 let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
                 return Ok(Large::Packed(Box::new(blob)));
+            } else if self.trash().revive(kid)? {
+                continue;
             } else if self.packs.never_any() {
                 break;
             }

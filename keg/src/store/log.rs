@@ -12,8 +12,10 @@
 
 mod append;
 mod audit;
+mod compact;
 mod index;
 mod record;
+mod reload;
 mod segment;
 mod tail;
 
@@ -29,16 +31,19 @@ use std::{
 
 use super::{
     Root, StoreError,
+    condemned::Condemned,
     durable::{lock_file, replace_file},
     io,
 };
 use crate::{Kid, kid::KidPrefix};
 
 pub(crate) use append::NewObject;
+pub(crate) use compact::Rewrite;
 use index::SealedIndex;
+pub(crate) use index::{read_swept, swept_objects};
 use record::{OVERHEAD, Record, RecordKind};
 pub(crate) use segment::Place;
-use segment::{MAGIC, Position, Trust, newest_segment, segment_path};
+use segment::{MAGIC, Position, Trust, segment_path, segments};
 use tail::{State, Tail};
 
 /// How many sealed segments are kept open for reading.
@@ -55,6 +60,7 @@ pub(crate) struct Log {
     appending: Mutex<()>,
     syncing: Mutex<()>,
     state: Mutex<State>,
+    condemned: Condemned,
     failed: AtomicBool,
 }
 
@@ -69,7 +75,7 @@ impl Log {
     /// Makes the log of a new Keg: its first segment, with version 0 and its objects. One that is
     /// there already (a creation that was interrupted) is kept.
     pub(crate) fn create(dir: &Path, root: Root, objects: &[NewObject]) -> Result<(), StoreError> {
-        if newest_segment(dir)?.is_none() {
+        if segments(dir)?.is_empty() {
             let mut bytes = MAGIC.to_vec();
             record::push(&mut bytes, RecordKind::Base, &root.commit, &root.seq.to_le_bytes());
             for new in objects {
@@ -89,15 +95,17 @@ impl Log {
             place: dir.display().to_string(),
             what: what.to_owned(),
         };
-        let newest = newest_segment(dir)?.ok_or_else(|| damaged("it has no segments"))?;
+        if segments(dir)?.is_empty() {
+            return Err(damaged("it has no segments"));
+        }
+        let condemned = Condemned::new(dir.parent().unwrap_or(dir));
+        let generation = condemned.current()?.generation();
+        let (sealed, tail) = reload::load(dir, None)?;
+        let tail = tail.ok_or_else(|| damaged("it has no tail"))?;
+        let newest = tail.number;
+        let state = State { sealed, tail, open: Vec::new(), generation };
         let head_path = dir.join("HEAD");
         let head = lock_file(&head_path)?;
-        let sealed = (1..newest).map(|number| SealedIndex::open(dir, number));
-        let state = State {
-            sealed: sealed.collect::<Result<_, _>>()?,
-            tail: Tail::open(dir, newest)?,
-            open: Vec::new(),
-        };
         let log = Self {
             dir: dir.to_owned(),
             lock: lock_file(&dir.join("lock"))?,
@@ -107,6 +115,7 @@ impl Log {
             appending: Mutex::default(),
             syncing: Mutex::default(),
             state: Mutex::new(state),
+            condemned,
             failed: AtomicBool::new(false),
         };
         log.recover(newest)?;
@@ -255,7 +264,14 @@ impl Log {
     /// Indexes the log up to `to`, which was durable, so all of it was once whole.
     fn follow(&self, state: &mut State, to: Position) -> Result<(), StoreError> {
         while state.tail.number < to.segment {
-            self.next_segment(state)?;
+            if let Err(error) = self.next_segment(state) {
+                // A segment in between has been rewritten into a later one.
+                let gone = reload::is_gone(&error);
+                if !gone {
+                    return Err(error);
+                }
+                self.reload(state)?;
+            }
         }
         if state.tail.number == to.segment {
             state.tail.index(to.offset, Trust::Whole)?;
@@ -265,8 +281,9 @@ impl Log {
 
     fn next_segment(&self, state: &mut State) -> Result<(), StoreError> {
         let number = state.tail.number;
-        state.sealed.push(SealedIndex::open(&self.dir, number)?);
+        let sealed = SealedIndex::open(&self.dir, number)?;
         state.tail = Tail::open(&self.dir, number + 1)?;
+        state.sealed.push(sealed);
         Ok(())
     }
 

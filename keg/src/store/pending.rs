@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, RenameFlags};
 
 use super::{
     StoreError,
+    condemned::refresh,
     durable::{Flock, lock_file, sync_dir},
     io,
 };
@@ -29,6 +30,8 @@ const SYNC_ALL_FROM: usize = 64;
 /// How long after its birth an object's name may not be durable yet, in seconds: longer than any
 /// file system's commit interval.
 const FRESH: i64 = 120;
+/// How often a file is tried to be placed where one is that is just being swept.
+const PLACES: usize = 3;
 /// Zero bytes in runs of this length become holes.
 const HOLE: usize = 64 << 10;
 
@@ -126,7 +129,7 @@ impl Pending {
     fn rename_files(&mut self, home: &Path) -> Result<(), StoreError> {
         let kids: Vec<Kid> = self.files.keys().copied().collect();
         for kid in kids {
-            place(&self.files[&kid].path, &object_path(home, &kid))?;
+            place(home, &self.files[&kid].path, &object_path(home, &kid))?;
             self.files.remove(&kid);
             self.unsynced_dirs.insert(kid.as_bytes()[0]);
         }
@@ -140,21 +143,30 @@ impl Pending {
 
 /// Gives a synced file its name. One that is there is kept, since mounts may be using it, unless
 /// it has another size: then it is damaged, and this heals it.
-fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
+fn place(home: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
     let what = || format!("storing {}", to.display());
     let cwd = rustix::fs::CWD;
-    match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::EXIST) => {
-            let size = |path: &Path| std::fs::metadata(path).map(|meta| meta.len());
-            if size(from).map_err(io(what()))? == size(to).map_err(io(what()))? {
-                remove(from);
-                return Ok(());
-            }
-            std::fs::rename(from, to).map_err(io(what()))
+    for _ in 0..PLACES {
+        match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(io(what())(error)),
         }
-        Err(error) => Err(io(what())(error)),
+        let same_size = match std::fs::metadata(to) {
+            Ok(there) => std::fs::metadata(from).map_err(io(what()))?.len() == there.len(),
+            // Just swept: then this one takes its place.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io(what())(error)),
+        };
+        if !same_size {
+            return std::fs::rename(from, to).map_err(io(what()));
+        }
+        if refresh(home, to, 0)? {
+            remove(from);
+            return Ok(());
+        }
     }
+    std::fs::rename(from, to).map_err(io(what()))
 }
 
 /// Writes `start` and the rest of `from` (there is one if `start` has [`HOLD`] bytes) to a new

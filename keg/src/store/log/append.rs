@@ -28,8 +28,10 @@ const MAX_APPEND: usize = 1 << 30;
 /// The right to append: nobody else in any process does meanwhile.
 pub(crate) struct Appender<'a> {
     log: &'a Log,
-    _process: MutexGuard<'a, ()>,
+    // Dropped in this order: a thread that had the mutex first would find the lock of this
+    // process's descriptor held, and lose it a moment later.
     _machine: Flock<'a>,
+    _process: MutexGuard<'a, ()>,
 }
 
 /// An object on its way into the log.
@@ -92,14 +94,33 @@ impl Appender<'_> {
         objects: &[NewObject<'_>],
         root: Option<Root>,
     ) -> Result<Position, StoreError> {
+        self.write(objects, root, false)
+    }
+
+    /// Appends objects whether they are there or not.
+    pub(crate) fn append_all(&self, objects: &[NewObject<'_>]) -> Result<Position, StoreError> {
+        self.write(objects, None, true)
+    }
+
+    fn write(
+        &self,
+        objects: &[NewObject<'_>],
+        root: Option<Root>,
+        again: bool,
+    ) -> Result<Position, StoreError> {
         if self.log.state().tail.end as u64 >= ROLL_AT {
             self.roll()?;
         }
+        let condemned = self.log.fresh_condemned()?;
         let mut state = self.log.state();
         let (end, segment) = (state.tail.end, state.tail.number);
         let mut bytes = Vec::new();
         let mut places = Vec::new();
-        for new in objects.iter().filter(|new| state.find(&new.kid).is_none()) {
+        let relied = |new: &&NewObject<'_>| match state.find(&new.kid) {
+            Some(place) => !condemned.covers(&new.kid, place.at.segment),
+            None => false,
+        };
+        for new in objects.iter().filter(|new| again || !relied(new)) {
             let at = Position { segment, offset: end + bytes.len() as u32 };
             places.push((new.kid, Place { at, kind: new.kind, len: new.bytes.len() as u32 }));
             record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
@@ -147,7 +168,7 @@ impl Appender<'_> {
     }
 
     /// Seals the tail and begins a new segment with the current root.
-    fn roll(&self) -> Result<(), StoreError> {
+    pub(crate) fn roll(&self) -> Result<(), StoreError> {
         let latest = self.latest();
         let mut state = self.log.state();
         let number = state.tail.number;

@@ -6,7 +6,7 @@ use super::{
     Log,
     index::SealedIndex,
     record::{OVERHEAD, Record},
-    segment::{MAGIC, Met, Place, Position, Trust, scan},
+    segment::{MAGIC, Met, Place, Position, Trust, scan, segments},
 };
 use crate::{
     Kid,
@@ -20,7 +20,7 @@ impl Log {
             visit(Audited::Damage { place: "log/HEAD".to_owned(), what: error.to_string() });
         }
         let end = self.known_end().min(self.head()?.position);
-        for segment in 1..=end.segment {
+        for segment in segments(&self.dir)?.into_iter().filter(|number| *number <= end.segment) {
             self.audit_segment(segment, end, visit)?;
         }
         Ok(())
@@ -65,7 +65,7 @@ impl Log {
         Ok(())
     }
 
-    fn audit_object(
+    pub(super) fn audit_object(
         &self,
         file: &std::fs::File,
         kid: Kid,

@@ -5,17 +5,19 @@
 //! before, 32`.
 //! It is derived: a missing or foreign one is made again from the segment.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 use memmap2::Mmap;
 
 use super::{
-    record::RecordKind,
+    record::{HEADER, RecordKind},
+    reload::is_gone,
     segment::{MAGIC, Met, Place, Position, Trust, index_path, scan, segment_path},
 };
 use crate::{
     Kid,
     kid::KidPrefix,
+    object::Kind,
     store::{Root, StoreError, io},
 };
 
@@ -138,6 +140,36 @@ impl SealedIndex {
         let at_position = Position { segment: self.segment, offset };
         Some(Place { at: at_position, kind, len: number(&self.map, at + 4) })
     }
+}
+
+/// A small object in segments that were put aside, as it is stored: the caller checks it.
+pub(crate) fn read_swept(
+    dir: &Path,
+    segments: &[u32],
+    kid: &Kid,
+) -> Result<Option<(Kind, Vec<u8>)>, StoreError> {
+    for number in segments {
+        let Some(index) = SealedIndex::read(dir, *number).or_else(absent)? else { continue };
+        let Some(place) = index.find(kid) else { continue };
+        let Ok(file) = File::open(segment_path(dir, *number)) else { continue };
+        let mut bytes = vec![0; place.len as usize];
+        let at = u64::from(place.at.offset) + HEADER as u64;
+        let what = format_args!("reading {kid} from the trash").to_string();
+        file.read_exact_at(&mut bytes, at).map_err(io(what))?;
+        return Ok(Some((place.kind, bytes)));
+    }
+    Ok(None)
+}
+
+/// All objects of a segment that was put aside; none if it is not there any more.
+pub(crate) fn swept_objects(dir: &Path, segment: u32) -> Result<Vec<Kid>, StoreError> {
+    let index = SealedIndex::read(dir, segment).or_else(absent)?;
+    Ok(index.map_or(Vec::new(), |index| index.objects().map(|(kid, _)| kid).collect()))
+}
+
+/// A file that has been removed meanwhile is as good as one that never was.
+fn absent<T>(error: StoreError) -> Result<Option<T>, StoreError> {
+    if is_gone(&error) { Ok(None) } else { Err(error) }
 }
 
 /// Makes the index of a segment: written beside, synced, renamed.

@@ -79,16 +79,17 @@ pub(crate) fn index_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:08}.idx"))
 }
 
-/// The number of the newest segment; `None` if there is none.
-pub(crate) fn newest_segment(dir: &Path) -> Result<Option<u32>, StoreError> {
+/// The numbers of all segments, ascending. Collected segments leave gaps.
+pub(crate) fn segments(dir: &Path) -> Result<Vec<u32>, StoreError> {
     let list = std::fs::read_dir(dir).map_err(io(format_args!("listing {}", dir.display())))?;
-    let mut newest = None;
+    let mut numbers: Vec<u32> = Vec::new();
     for entry in list {
         let name = entry.map_err(io(format_args!("listing {}", dir.display())))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse().ok());
-        newest = newest.max(number);
+        let number = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u32>().ok());
+        numbers.extend(number);
     }
-    Ok(newest)
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Walks the records of a segment that start at `from` or later and before `to`, and returns where

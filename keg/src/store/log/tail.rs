@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) tail: Tail,
     /// Recently read sealed segments.
     pub(super) open: Vec<(u32, Arc<File>)>,
+    /// The generation of the log that the indexes are at least of.
+    pub(super) generation: u64,
 }
 
 /// The segment that is appended to.

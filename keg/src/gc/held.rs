@@ -1,0 +1,82 @@
+//! Why the largest things stay.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Kid;
+
+/// What keeps an object.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "lowercase")]
+pub enum Holder {
+    /// A name of the current version.
+    Name,
+    /// A name of an older version that the policy keeps.
+    Version {
+        /// Its number.
+        seq: u64,
+    },
+    /// A lease.
+    Lease {
+        /// What it says it is for.
+        what: String,
+    },
+    /// A mount.
+    Mount {
+        /// Where.
+        target: String,
+    },
+    /// An image made within the grace period, as if it was about to be mounted.
+    Image,
+    /// A sealed stream.
+    Stream {
+        /// Its name.
+        id: String,
+    },
+}
+
+/// A large object that stays, and why.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Which.
+    pub kid: Kid,
+    /// What keeps it: the first reason there is, in the order of [`Holder`].
+    pub holder: Holder,
+    /// By which path below what keeps it.
+    pub path: String,
+}
+
+/// Gathers the largest objects while they are marked.
+pub(crate) struct Held {
+    most: usize,
+    pub(crate) holder: Holder,
+    largest: BinaryHeap<Reverse<Kept>>,
+}
+
+impl Held {
+    /// Gathers at most `most` objects.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, holder: Holder::Name, largest: BinaryHeap::new() }
+    }
+
+    pub(crate) fn note(&mut self, kid: Kid, bytes: u64, path: impl FnOnce() -> String) {
+        let full = self.largest.len() >= self.most;
+        let smallest = self.largest.peek().map(|Reverse(kept)| kept.bytes);
+        if self.most == 0 || (full && smallest.is_some_and(|smallest| smallest >= bytes)) {
+            return;
+        }
+        if full {
+            self.largest.pop();
+        }
+        let kept = Kept { bytes, kid, holder: self.holder.clone(), path: path() };
+        self.largest.push(Reverse(kept));
+    }
+
+    /// The largest first.
+    pub(crate) fn into_sorted(self) -> Vec<Kept> {
+        self.largest.into_sorted_vec().into_iter().map(|Reverse(kept)| kept).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! Relying on what is there already: what a collection was about to take away is kept.
+
+use std::fs;
+
+use super::{
+    FileStore, Object, Objects, StoreError,
+    condemned::{Table, refresh},
+    file::checked,
+    log::read_swept,
+    pending::object_path,
+};
+use crate::{
+    Kid,
+    object::{Commit, Kind, Tree, Value},
+};
+
+/// What became of one object.
+enum Kept {
+    /// It is there, and nobody is about to take it away; neither what is below it.
+    Safe,
+    /// It was condemned or swept; what is below it may be, too.
+    Refreshed(Kind, Option<Vec<u8>>),
+    Missing,
+}
+
+impl FileStore {
+    /// Whether a large blob of this size is there, so that it need not be written again. Says so
+    /// to a collection that would sweep it.
+    pub(super) fn relies_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
+        let mut pending = self.pending();
+        if pending.get(kid).is_some() {
+            return Ok(true);
+        }
+        let path = object_path(self.home(), kid);
+        let loose = match fs::metadata(&path) {
+            Err(_) if self.trash().revive(kid)? => fs::metadata(&path),
+            found => found,
+        };
+        let meta = match loose {
+            Ok(meta) if meta.len() == size => meta,
+            // What is in packs is not collected. A pack that is damaged does not keep anything
+            // from being written again.
+            _ => {
+                let packed = self.packs.find(kid).ok().flatten();
+                return Ok(packed.is_some_and(|found| found.recipe.size == size));
+            }
+        };
+        if let Some(since) = self.log().condemned().current()?.since(kid)
+            && !refresh(self.home(), &path, since)?
+        {
+            return Ok(false);
+        }
+        pending.rely_on(kid, &meta);
+        Ok(true)
+    }
+
+    /// A small object that is only in segments in the trash.
+    pub(super) fn swept(&self, kid: &Kid) -> Result<Option<Object>, StoreError> {
+        for run in self.trash().runs() {
+            if let Some((kind, bytes)) = read_swept(&run.dir, &run.segments(), kid)? {
+                return Ok(Some(Object { kind, bytes: checked(kind, kid, bytes)? }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a value, whole; `false`: it is not here, or not whole.
+    pub(super) fn retain_whole(&self, kid: &Kid) -> Result<bool, StoreError> {
+        let mut left = vec![*kid];
+        let mut refreshed = std::collections::HashSet::new();
+        while let Some(kid) = left.pop() {
+            if !refreshed.insert(kid) {
+                continue;
+            }
+            match self.retain_one(&kid)? {
+                Kept::Safe => {}
+                Kept::Missing => return Ok(false),
+                Kept::Refreshed(kind, bytes) => below(kind, bytes.as_deref(), &mut left)?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn retain_one(&self, kid: &Kid) -> Result<Kept, StoreError> {
+        let table = self.log().fresh_condemned()?;
+        if let Some(place) = self.log().find(kid)? {
+            if !table.covers(kid, place.at.segment) {
+                return Ok(Kept::Safe);
+            }
+            let object = self.get(kid)?;
+            self.put_small(object.kind, &object.bytes)?;
+            return Ok(Kept::Refreshed(object.kind, Some(object.bytes)));
+        }
+        match self.retain_large(kid, &table)? {
+            Kept::Missing => {}
+            kept => return Ok(kept),
+        }
+        let Some(object) = self.swept(kid)? else { return Ok(Kept::Missing) };
+        self.put_small(object.kind, &object.bytes)?;
+        Ok(Kept::Refreshed(object.kind, Some(object.bytes)))
+    }
+
+    fn retain_large(&self, kid: &Kid, table: &Table) -> Result<Kept, StoreError> {
+        let Some((path, _)) = self.large(kid)? else {
+            if self.trash().revive(kid)? {
+                return Ok(Kept::Refreshed(Kind::Blob, None));
+            }
+            let packed = self.packs.find(kid)?.is_some();
+            return Ok(if packed { Kept::Safe } else { Kept::Missing });
+        };
+        match table.since(kid) {
+            Some(since) if path == object_path(self.home(), kid) => {
+                if refresh(self.home(), &path, since)? || self.trash().revive(kid)? {
+                    return Ok(Kept::Refreshed(Kind::Blob, None));
+                }
+                Ok(Kept::Missing)
+            }
+            _ => Ok(Kept::Safe),
+        }
+    }
+}
+
+/// What an object needs. The versions before a commit are not part of it.
+fn below(kind: Kind, bytes: Option<&[u8]>, left: &mut Vec<Kid>) -> Result<(), StoreError> {
+    let invalid = |source| StoreError::Invalid { kind, source };
+    match (kind, bytes) {
+        (Kind::Tree, Some(bytes)) => {
+            for entry in Tree::decode(bytes).map_err(invalid)?.entries.values() {
+                if let Value::File { kid, .. } | Value::Tree { kid, .. } | Value::Commit { kid } =
+                    &entry.value
+                {
+                    left.push(*kid);
+                }
+            }
+        }
+        (Kind::Commit, Some(bytes)) => left.push(Commit::decode(bytes).map_err(invalid)?.tree),
+        _ => {}
+    }
+    Ok(())
+}
