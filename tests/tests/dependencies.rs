@@ -2,8 +2,7 @@
 
 use std::{fs, path::Path};
 
-const PARTS: [&str; 7] =
-    ["receiver", "importer", "builder", "registry", "mayor", "peer", "web"];
+const PARTS: [&str; 7] = ["receiver", "importer", "builder", "registry", "mayor", "peer", "web"];
 const BELOW: [&str; 2] = ["keg", "sandbox"];
 
 #[test]
