@@ -75,7 +75,7 @@ fn trees(bench: &Bench, tree: &Path) -> Table {
     let mut table = Table::new(&format!("A directory tree into the store: {size}"), Unit::Seconds);
     table
         .keg("taken in, durable", None, cold)
-        .peer("git add, git commit: compressed, two fsyncs", git_cold);
+        .peer("git add, git commit: compressed, objects not synced", git_cold);
     table
         .keg("taken in again: nothing is new", None, warm)
         .peer("git add without its index", git_warm);
