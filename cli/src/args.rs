@@ -158,7 +158,7 @@ pub enum Command {
     },
     /// Put an earlier release of an app back in service
     #[command(
-        after_help = "Example:\n  keg rollback blog               the release before the current one\n\
+        after_help = "Example:\n  keg rollback blog      the release before the current one\n\
         \x20 keg rollback blog K-12ab34cd"
     )]
     Rollback {
@@ -266,8 +266,40 @@ pub enum Command {
         output: Output,
     },
     /// Check every object, the log and every version
-    #[command(after_help = "Example:\n  keg fsck")]
-    Fsck(Output),
+    #[command(
+        after_help = "Example:\n  keg fsck\n  keg fsck --repair --from http://127.0.0.1:7071"
+    )]
+    Fsck {
+        /// Mend what is damaged from packs and other Kegs; damaged bytes go to `quarantine/`
+        #[arg(long)]
+        repair: bool,
+        /// Another Keg's address to fetch sound values from
+        #[arg(long, value_name = "URL", requires = "repair")]
+        from: Vec<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Collect garbage: what no name, kept version, lease or mount needs
+    #[command(
+        after_help = "Example:\n  keg gc --dry-run    what would go, and why large things stay\n\
+        \x20 keg gc"
+    )]
+    Gc {
+        /// Change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what a path takes: in all, and only because of it
+    #[command(after_help = "Example:\n  keg du /packages\n  keg du /oci-images/blog@K-12ab34cd")]
+    Du {
+        /// A path, with `@K-…` a path at a version
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print shell completions
     #[command(after_help = "Example:\n  keg completions bash > /etc/bash_completion.d/keg")]
     Completions {
@@ -384,7 +416,9 @@ impl Command {
             | Self::Clone { output, .. }
             | Self::Pull(Sync { output, .. })
             | Self::Push(Sync { output, .. })
-            | Self::Fsck(output) => output.json,
+            | Self::Gc { output, .. }
+            | Self::Du { output, .. }
+            | Self::Fsck { output, .. } => output.json,
             Self::Cp { change, .. }
             | Self::Mv { change, .. }
             | Self::Rm { change, .. }

@@ -149,13 +149,11 @@ impl Keg {
     /// # Errors
     /// The store's.
     pub fn parent(&self, parent: &Kid) -> Result<Option<Commit>, NamesError> {
-        match self.objects().commit(parent) {
-            Ok(commit) => Ok(Some(commit)),
-            Err(StoreError::Missing { .. }) if Floors::read(self.home())?.cut.contains(parent) => {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        // Let go of, it may be in the log for a while, without what came before it.
+        if Floors::read(self.home())?.cut.contains(parent) {
+            return Ok(None);
         }
+        Ok(Some(self.objects().commit(parent)?))
     }
 
     /// Tells what is not kept any more from what is not there.
@@ -262,9 +260,13 @@ impl Keg {
     /// # Errors
     /// [`CommitError::Conflict`] and the other reasons why it cannot be made, or the store's.
     pub fn commit(&self, txn: Txn) -> Result<Version, CommitError> {
-        // What a name is set to may be about to be collected.
-        for kid in txn.steps.iter().filter_map(|(_, step)| step.kid()) {
-            self.objects().retain(&kid)?;
+        // What a name is set to may be about to be collected, or be so in part.
+        for (path, step) in &txn.steps {
+            let Some(kid) = step.kid() else { continue };
+            // What a pointer points to may be elsewhere.
+            if !self.objects().retain(&kid)? && !step.is_pointer() {
+                return Err(CommitError::MissingValue { path: path.clone(), kid });
+            }
         }
         let mut documents = Vec::new();
         let values = txn.values(&mut |bytes| {

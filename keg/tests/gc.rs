@@ -386,3 +386,33 @@ fn one_collection_at_a_time_and_not_without_a_policy_that_is_understood() {
     let error = collect(&Keg::in_memory(), &Options::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, GcError::NoFiles), "{error}");
 }
+
+/// As services and people run it: segments are not rewritten for a few bytes. A tree that is
+/// left in the log although its file is gone is nothing to rely on.
+#[test]
+fn a_tree_that_is_left_behind_is_not_relied_upon() {
+    for waste_percent in [25, 100] {
+        let (_dir, keg) = new_keg();
+        policy(&keg, "1 version");
+        let options =
+            Options { grace_ms: Some(0), trash_ms: Some(0), waste_percent, ..Options::default() };
+        let (entry, blob) = large(&keg, 5);
+        let mut tree = keg::object::Tree::default();
+        tree.entries.insert(keg::object::EntryName::new("file").unwrap(), entry);
+        let entry = keg.objects().put_tree(&tree).unwrap();
+        set(&keg, "/a", entry.clone());
+        set_number(&keg, "/a", 1);
+        set_number(&keg, "/a", 2);
+        for _ in 0..3 {
+            run(&keg, &options);
+        }
+        assert!(!object_file(&keg, &blob).exists());
+        let other = Keg::open(keg.home()).unwrap();
+        for keg in [&keg, &other] {
+            let kid = entry.kid().unwrap();
+            assert!(!keg.objects().retain(&kid).unwrap(), "its file is gone");
+            keg.commit(Txn::new("t", "m").set(path("/b"), entry.clone())).unwrap_err();
+        }
+        check(&keg);
+    }
+}

@@ -249,8 +249,14 @@ impl<'a> Converter<'a> {
         let Some(known) = self.earlier.iter().find_map(|kids| kids.get(&id)) else {
             return Ok(None);
         };
-        let here = self.objects.kind(&known.kid)? == Some(Kind::Tree);
-        Ok((known.is_tree && known.flags == 0 && here).then_some(known))
+        let whole = known.is_tree && known.flags == 0 && self.is_here(&known.kid, Kind::Tree)?;
+        Ok(whole.then_some(known))
+    }
+
+    /// Whether a value is here, and stays: garbage collection may have been about to remove what
+    /// only an earlier push named.
+    fn is_here(&self, kid: &keg::Kid, kind: Kind) -> Result<bool, ConvertError> {
+        Ok(self.objects.kind(kid)? == Some(kind) && self.objects.retain(kid)?)
     }
 
     /// Makes sure that the Keg holds a file.
@@ -260,7 +266,7 @@ impl<'a> Converter<'a> {
             None => self.earlier.iter().find_map(|kids| kids.get(&id)),
         };
         if let Some(known) = known
-            && self.objects.kind(&known.kid)? == Some(Kind::Blob)
+            && self.is_here(&known.kid, Kind::Blob)?
         {
             return Ok(known);
         }

@@ -10,7 +10,8 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
     let (path, _) = locate::split(path)?;
     let mut found = false;
-    for change in keg.history(&path).take(limit) {
+    let mut history = keg.history(&path);
+    for change in history.by_ref().take(limit) {
         let change = change?;
         found = true;
         let commit = keg.objects().commit(&change.commit)?;
@@ -36,6 +37,11 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
             commit.author,
             commit.message.lines().next().unwrap_or_default()
         ))?;
+    }
+    if let Some(oldest) = history.compacted() {
+        // What `/-/gc.json` says about history; a note, as it is no version.
+        eprintln!("Older versions than {oldest} were let go of by `keg gc`");
+        found = true;
     }
     if found {
         return Ok(());

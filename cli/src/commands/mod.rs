@@ -7,6 +7,7 @@ pub mod completions;
 pub mod diff;
 pub mod files;
 pub mod fsck;
+pub mod gc;
 pub mod import;
 pub mod log;
 pub mod logs;

@@ -63,8 +63,7 @@ pub enum PolicyError {
 #[derive(Serialize, Deserialize)]
 struct Document {
     keep: Option<String>,
-    #[serde(default)]
-    paths: BTreeMap<String, String>,
+    paths: Option<BTreeMap<String, String>>,
     grace: Option<String>,
     trash: Option<String>,
     /// What others have added means nothing here.
@@ -105,13 +104,14 @@ impl Policy {
         let text = |error: serde_json::Error| unclear(error.to_string());
         let document: Document = Deserialize::deserialize(document).map_err(text)?;
         let mut policy = Self::default();
-        if !document.paths.is_empty() {
+        if document.paths.is_some() {
             policy.rules.retain(|path, _| *path == NamePath::root());
         }
-        if document.paths.len() > MAX_RULES {
-            return Err(unclear(format!("{} paths; at most {MAX_RULES}", document.paths.len())));
+        let paths = document.paths.unwrap_or_default();
+        if paths.len() > MAX_RULES {
+            return Err(unclear(format!("{} paths; at most {MAX_RULES}", paths.len())));
         }
-        for (path, keep) in &document.paths {
+        for (path, keep) in &paths {
             let path = path.parse().map_err(|error| unclear(format!("{path:?}: {error}")))?;
             policy.rules.insert(path, keep.parse().map_err(unclear)?);
         }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Kid,
+    object::Kind,
     pack::Removing,
     store::{
         StoreError,
@@ -88,16 +89,20 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Seals the tail of the log if much of it is garbage, so that it can be rewritten.
+    /// Seals the tail of the log if much of it is garbage, so that it can be rewritten; or if a
+    /// tree or commit in it is, since only what is sealed can be condemned, and whoever relies on
+    /// a tree that is not takes what is below it for safe.
     pub(super) fn seal_tail(&self, marks: &Marks) -> Result<(), GcError> {
         self.files.log().latest()?;
-        let mut garbage = 0;
+        let (mut garbage, mut names_others) = (0, false);
         let size = self.files.log().tail_objects(&mut |kid, place| {
             if !marks.contains(kid) {
                 garbage += u64::from(place.len);
+                names_others |= place.kind != Kind::Blob;
             }
         });
-        if garbage > 0 && size >= self.options.seal_from && self.is_waste(garbage, size) {
+        let much = size >= self.options.seal_from && self.is_waste(garbage, size);
+        if names_others || (garbage > 0 && much) {
             self.files.log().seal_tail()?;
         }
         Ok(())

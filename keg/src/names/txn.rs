@@ -4,7 +4,11 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
-use crate::{Kid, object::Entry, path::NamePath};
+use crate::{
+    Kid,
+    object::{Entry, Value},
+    path::NamePath,
+};
 
 /// What a name must be for a transaction to be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +57,11 @@ impl Step {
             Self::Set(entry) => entry.kid(),
             Self::SetJson(_) | Self::Remove => None,
         }
+    }
+
+    /// Whether it sets a pointer.
+    pub(crate) fn is_pointer(&self) -> bool {
+        matches!(self, Self::Set(Entry { value: Value::Pointer { .. }, .. }))
     }
 }
 

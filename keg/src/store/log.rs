@@ -187,8 +187,14 @@ impl Log {
     pub(crate) fn read(&self, kid: &Kid, place: &Place) -> Result<Vec<u8>, StoreError> {
         let file = self.segment_file(place.at.segment)?;
         let mut bytes = vec![0; place.len as usize + OVERHEAD];
-        let read = file.read_exact_at(&mut bytes, u64::from(place.at.offset));
-        read.map_err(io(format_args!("reading {kid} from the log at {}", place.at)))?;
+        match file.read_exact_at(&mut bytes, u64::from(place.at.offset)) {
+            // Another file of that number: rewritten, and shorter.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                let what = format!("the log ends before {}", place.at);
+                return Err(StoreError::Corrupt { kid: *kid, what });
+            }
+            read => read.map_err(io(format_args!("reading {kid} from the log at {}", place.at)))?,
+        }
         let record = Record::parse(&bytes)
             .filter(|record| record.kid == *kid && record.kind == RecordKind::Object(place.kind));
         if record.is_none_or(|record| record.payload.len() != place.len as usize) {

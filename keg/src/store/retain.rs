@@ -18,8 +18,11 @@ use crate::{
 enum Kept {
     /// It is there, and nobody is about to take it away; neither what is below it.
     Safe,
-    /// It was condemned or swept; what is below it may be, too.
-    Refreshed(Kind, Option<Vec<u8>>),
+    /// A file that was condemned or swept, and is kept now.
+    Large,
+    /// An object of the log that was condemned or swept, to be put again; what is below it may be
+    /// gone, too.
+    Small(Object),
     Missing,
 }
 
@@ -67,16 +70,25 @@ impl FileStore {
     /// Keeps a value, whole; `false`: it is not here, or not whole.
     pub(super) fn retain_whole(&self, kid: &Kid) -> Result<bool, StoreError> {
         let mut left = vec![*kid];
-        let mut refreshed = std::collections::HashSet::new();
+        let mut seen = std::collections::HashSet::new();
+        let mut small: Vec<(Kind, Vec<u8>)> = Vec::new();
         while let Some(kid) = left.pop() {
-            if !refreshed.insert(kid) {
+            if !seen.insert(kid) {
                 continue;
             }
             match self.retain_one(&kid)? {
                 Kept::Safe => {}
                 Kept::Missing => return Ok(false),
-                Kept::Refreshed(kind, bytes) => below(kind, bytes.as_deref(), &mut left)?,
+                Kept::Large => {}
+                Kept::Small(object) => {
+                    below(object.kind, &object.bytes, &mut left)?;
+                    small.push((object.kind, object.bytes));
+                }
             }
+        }
+        // What is below goes first: a tree that is put again is taken for whole.
+        for (kind, bytes) in small.iter().rev() {
+            self.put_small(*kind, bytes)?;
         }
         Ok(true)
     }
@@ -87,23 +99,19 @@ impl FileStore {
             if !table.covers(kid, place.at.segment) {
                 return Ok(Kept::Safe);
             }
-            let object = self.get(kid)?;
-            self.put_small(object.kind, &object.bytes)?;
-            return Ok(Kept::Refreshed(object.kind, Some(object.bytes)));
+            return Ok(Kept::Small(self.get(kid)?));
         }
         match self.retain_large(kid, &table)? {
             Kept::Missing => {}
             kept => return Ok(kept),
         }
-        let Some(object) = self.swept(kid)? else { return Ok(Kept::Missing) };
-        self.put_small(object.kind, &object.bytes)?;
-        Ok(Kept::Refreshed(object.kind, Some(object.bytes)))
+        Ok(self.swept(kid)?.map_or(Kept::Missing, Kept::Small))
     }
 
     fn retain_large(&self, kid: &Kid, table: &Table) -> Result<Kept, StoreError> {
         let Some((path, _)) = self.large(kid)? else {
             if self.trash().revive(kid)? {
-                return Ok(Kept::Refreshed(Kind::Blob, None));
+                return Ok(Kept::Large);
             }
             let packed = self.packs.find(kid)?.is_some();
             return Ok(if packed { Kept::Safe } else { Kept::Missing });
@@ -111,7 +119,7 @@ impl FileStore {
         match table.since(kid) {
             Some(since) if path == object_path(self.home(), kid) => {
                 if refresh(self.home(), &path, since)? || self.trash().revive(kid)? {
-                    return Ok(Kept::Refreshed(Kind::Blob, None));
+                    return Ok(Kept::Large);
                 }
                 Ok(Kept::Missing)
             }
@@ -121,10 +129,10 @@ impl FileStore {
 }
 
 /// What an object needs. The versions before a commit are not part of it.
-fn below(kind: Kind, bytes: Option<&[u8]>, left: &mut Vec<Kid>) -> Result<(), StoreError> {
+fn below(kind: Kind, bytes: &[u8], left: &mut Vec<Kid>) -> Result<(), StoreError> {
     let invalid = |source| StoreError::Invalid { kind, source };
-    match (kind, bytes) {
-        (Kind::Tree, Some(bytes)) => {
+    match kind {
+        Kind::Tree => {
             for entry in Tree::decode(bytes).map_err(invalid)?.entries.values() {
                 if let Value::File { kid, .. } | Value::Tree { kid, .. } | Value::Commit { kid } =
                     &entry.value
@@ -133,8 +141,8 @@ fn below(kind: Kind, bytes: Option<&[u8]>, left: &mut Vec<Kid>) -> Result<(), St
                 }
             }
         }
-        (Kind::Commit, Some(bytes)) => left.push(Commit::decode(bytes).map_err(invalid)?.tree),
-        _ => {}
+        Kind::Commit => left.push(Commit::decode(bytes).map_err(invalid)?.tree),
+        Kind::Blob => {}
     }
     Ok(())
 }

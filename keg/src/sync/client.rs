@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     Keg, Kid,
+    gc::Lease,
     object::{Entry, Kind},
     path::NamePath,
     store::Objects,
@@ -208,6 +209,8 @@ impl Fetch<'_> {
         decide: &mut Decide<'_>,
     ) -> Result<Pulled, SyncError> {
         let compared = !haves.is_empty();
+        // What has come is named only at the end, which may be later than garbage waits.
+        let _lease = Lease::hold(self.keg, "a pull", &[])?;
         match self.attempt(haves, decide) {
             // It may know a value by name and yet lack a part of it (an unfinished push).
             Err(SyncError::Refused { .. }) if compared => self.attempt(Vec::new(), decide),

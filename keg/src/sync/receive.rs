@@ -138,15 +138,19 @@ impl Receiving<'_, '_> {
     fn is_missing(&mut self, blob: &Listed) -> Result<bool, SyncError> {
         let wrong = |what: String| Err(SyncError::Wrong { kid: blob.kid, what: what.into() });
         match self.objects.blob_size(&blob.kid) {
-            Ok(size) if size == blob.size => Ok(false),
+            // Garbage collection may be about to remove it: then it is not, or has to come again.
+            Ok(size) if size == blob.size => {
+                if self.objects.retain(&blob.kid)? {
+                    return Ok(false);
+                }
+                Ok(self.asked.insert((half_of(&blob.kid), blob.size)))
+            }
             Ok(size) => wrong(format!("a tree says {} bytes, but it has {size}", blob.size)),
             Err(StoreError::WrongKind { found, .. }) => {
                 wrong(format!("a tree says it is a file, but it is a {found}"))
             }
             Err(StoreError::Missing { .. }) => {
-                let mut half = [0; 16];
-                half.copy_from_slice(&blob.kid.as_bytes()[..16]);
-                Ok(self.asked.insert((half, blob.size)))
+                Ok(self.asked.insert((half_of(&blob.kid), blob.size)))
             }
             Err(error) => Err(error.into()),
         }
@@ -206,4 +210,11 @@ impl Source for Receiving<'_, '_> {
     fn had_commit(&mut self, kid: &Kid) {
         self.held.add(kid);
     }
+}
+
+/// The first half of a KID: enough to tell blobs of one pull apart.
+fn half_of(kid: &Kid) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&kid.as_bytes()[..16]);
+    half
 }

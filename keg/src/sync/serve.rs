@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Keg, Kid,
+    gc::Lease,
     names::{CommitError, Expected, Version},
     object::{Entry, Kind, wire::put_varint},
 };
@@ -114,6 +115,7 @@ fn offered_trees(
     input: &mut Input<'_>,
     answer: &mut dyn Write,
 ) -> Result<(), SyncError> {
+    let _lease = Lease::hold(keg, "a push", &[])?;
     let offer = Offer::read(input)?;
     let now = apply::current(keg, &offer.path)?;
     if !holds(offer.expected, now.as_ref()) {
@@ -136,6 +138,7 @@ fn offered_trees(
 }
 
 fn offered_pack(keg: &Keg, input: &mut Input<'_>, answer: &mut dyn Write) -> Result<(), SyncError> {
+    let _lease = Lease::hold(keg, "a push", &[])?;
     let (offer, order) = Offer::read_pack(input)?;
     let now = apply::current(keg, &offer.path)?;
     if !holds(offer.expected, now.as_ref()) {

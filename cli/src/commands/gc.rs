@@ -1,0 +1,141 @@
+//! `keg gc`, `keg du`: what goes, what stays and why, what takes room.
+
+use std::io::{IsTerminal, Write};
+
+use keg::{
+    gc::{Amount, GcError, Holder, Kept, Options, Phase, PolicyError, Progress, Report},
+    names::Version,
+};
+use serde_json::json;
+
+use super::{change::nothing_at, locate};
+use crate::{args::Output, error::CommandError, find, output};
+
+/// Large things that a dry run lists for people; `--json` has up to 1,000.
+const LISTED: usize = 20;
+
+/// Collects garbage once, or says what would go.
+pub fn collect(dry_run: bool, how: Output) -> Result<(), CommandError> {
+    let keg = find::keg()?;
+    let terminal = std::io::stderr().is_terminal() && !how.json;
+    let options = Options { dry_run, ..Options::default() };
+    let report = keg::gc::collect(&keg, &options, &mut |now| {
+        if terminal {
+            show(now);
+        }
+    })?;
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    if how.json {
+        return output::json_line(&json!(report));
+    }
+    tell(&report)
+}
+
+fn tell(report: &Report) -> Result<(), CommandError> {
+    let amount = |what: &Amount| format!("{} objects, {}", what.objects, output::bytes(what.bytes));
+    let versions = format!("versions {} to {}", report.oldest, report.newest);
+    output::line(&format!("kept     {} objects of {versions}", report.needed))?;
+    let would = if report.dry_run { " (nothing is changed: --dry-run)" } else { "" };
+    output::line(&format!("garbage  {}{would}", amount(&report.garbage)))?;
+    output::line(&format!("swept    {}", amount(&report.swept)))?;
+    output::line(&format!(
+        "trash    {}, removed {}",
+        amount(&report.trash),
+        amount(&report.removed)
+    ))?;
+    let (before, after) = report.log;
+    if before > after {
+        let (before, after) = (output::bytes(before), output::bytes(after));
+        output::line(&format!("log      {before}, now {after}"))?;
+    }
+    if let Some(next) = report.next_ms {
+        let when = keg::time::rfc3339(i64::try_from(next).unwrap_or(i64::MAX));
+        output::line(&format!("What is garbage now can go from {when} on, if nobody needs it."))?;
+    }
+    for kept in report.kept.iter().take(LISTED) {
+        output::line(&format!(
+            "{:>9}  {}  {}",
+            output::bytes(kept.bytes),
+            kept.kid.short(),
+            why(kept)
+        ))?;
+    }
+    Ok(())
+}
+
+fn why(kept: &Kept) -> String {
+    let path = &kept.path;
+    match &kept.holder {
+        Holder::Name => format!("is {path}"),
+        Holder::Version { seq } => format!("was {path} in version {seq}"),
+        Holder::Lease { what } => format!("leased: {what}"),
+        Holder::Mount { target } => format!("mounted at {target}"),
+        Holder::Image => "is about to be mounted".to_owned(),
+        Holder::Stream { id } => format!("is the log {id}"),
+    }
+}
+
+fn show(now: Progress) {
+    let doing = match now.phase {
+        Phase::Mark => "following names",
+        Phase::Revive => "taking back from the trash",
+        Phase::Empty => "emptying the trash",
+        Phase::Condemn => "noting what is garbage",
+        Phase::Sweep => "moving to the trash",
+        Phase::Rewrite => "rewriting the log",
+        Phase::Images => "deleting images",
+    };
+    // Progress that cannot be shown stops nothing.
+    write!(std::io::stderr().lock(), "\r{doing}: {}\x1b[K", now.done).unwrap_or_default();
+}
+
+/// Says what a path takes: in all, and only because of it.
+pub fn du(text: &str, how: Output) -> Result<(), CommandError> {
+    let keg = find::keg()?;
+    let (path, at) = locate::split(text)?;
+    let version = match at {
+        None => keg.head()?,
+        Some(at) => {
+            let commit = locate::resolve(&keg, at)?;
+            Version { seq: 0, commit, tree: keg.objects().commit(&commit)?.tree }
+        }
+    };
+    let du = keg::gc::du(&keg, &path, &version)?.ok_or_else(|| nothing_at(&path))?;
+    if how.json {
+        return output::json_line(&json!(du));
+    }
+    let row = |entry: &keg::gc::DuEntry, name: String| {
+        let bytes = [entry.apparent, entry.unique, entry.shared].map(output::bytes);
+        let [apparent, unique, shared] = bytes;
+        vec![apparent, unique, shared, entry.files.to_string(), name]
+    };
+    let mut rows: Vec<Vec<String>> = du
+        .entries
+        .iter()
+        .map(|entry| {
+            let slash = if entry.kind == "directory" { "/" } else { "" };
+            row(entry, format!("{}{slash}", entry.name))
+        })
+        .collect();
+    rows.push(row(&du.total, path.to_string()));
+    output::table(&["APPARENT", "UNIQUE", "SHARED", "FILES", "NAME"], &rows)
+}
+
+impl From<GcError> for CommandError {
+    fn from(error: GcError) -> Self {
+        match error {
+            GcError::Store(error) => error.into(),
+            GcError::Policy(error) => error.into(),
+            GcError::Unread { .. } => Self::damaged(error.to_string()),
+            error => Self::user(error.to_string()),
+        }
+    }
+}
+
+impl From<PolicyError> for CommandError {
+    fn from(error: PolicyError) -> Self {
+        Self::user(error.to_string()).hint("correct it with `keg put /-/gc.json FILE`")
+    }
+}
