@@ -12,13 +12,15 @@ use super::model::{Attributes, Dirent, Image, Inode, InodeKind};
 use super::{ErofsError, INLINE_MAX, MAX_FILE, MAX_INODES, MAX_XATTRS, xattr};
 use crate::ingest::LinkKey;
 use crate::kid::Kid;
-use crate::object::{Attrs, Entry, Value};
+use crate::object::{Attrs, Entry, Tree, Value};
 use crate::store::{Objects, StoreError};
 
 /// Attributes that overlayfs takes for its own.
 pub const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
 /// What they become when they are data.
 pub const OVERLAY_ESCAPED: &[u8] = b"trusted.overlay.overlay.";
+/// On a directory, with the value `y`: nothing of the layers below shows.
+pub(super) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 /// Longest target of a symbolic link.
 const MAX_TARGET: usize = 4095;
 const METACOPY: &[u8] = b"trusted.overlay.metacopy";
@@ -36,52 +38,68 @@ pub fn object_path(kid: &Kid) -> String {
 /// # Errors
 /// An object is missing or damaged, an entry cannot be shown, or there are too many.
 pub fn compose(objects: &dyn Objects, tree: &Kid) -> Result<Image, ErofsError> {
-    let mut composer = Composer {
-        objects,
-        tree: *tree,
-        image: Image { inodes: Vec::new(), uuid: uuid(tree) },
-        names: Vec::new(),
-        links: HashMap::new(),
-        pending: Vec::new(),
-    };
-    let root = InodeKind::Directory { entries: Vec::new(), parent: 0 };
-    composer.add((0, Vec::new()), root, &Attrs::with_mode(0o755), Vec::new())?;
+    let mut composer = Composer::new(objects, tree, uuid(tree.as_bytes()))?;
     composer.pending.push((0, *tree));
-    while let Some((number, kid)) = composer.pending.pop() {
-        composer.fill(number, &kid)?;
-    }
+    composer.fill_pending()?;
     Ok(composer.image)
 }
 
-/// A UUID from a KID (RFC 9562, version 8: its bits are ours).
-fn uuid(tree: &Kid) -> [u8; 16] {
+/// A UUID from the first half of a hash (RFC 9562, version 8: its bits are ours).
+pub(super) fn uuid(hash: &[u8; 32]) -> [u8; 16] {
     let mut uuid = [0; 16];
-    uuid.copy_from_slice(&tree.as_bytes()[..16]);
+    uuid.copy_from_slice(&hash[..16]);
     uuid[6] = (uuid[6] & 0x0f) | 0x80;
     uuid[8] = (uuid[8] & 0x3f) | 0x80;
     uuid
 }
 
 /// Where an entry is: the number of its directory, and its name there.
-type At = (u32, Vec<u8>);
+pub(super) type At = (u32, Vec<u8>);
 
-struct Composer<'a> {
-    objects: &'a dyn Objects,
+/// An image in the making.
+pub(super) struct Composer<'a> {
+    pub(super) objects: &'a dyn Objects,
     tree: Kid,
-    image: Image,
+    pub(super) image: Image,
     /// By inode: the directory it was first found in and its name there, for messages.
     names: Vec<At>,
     links: HashMap<LinkKey, u32>,
     /// Directories whose entries are still to be read.
-    pending: Vec<(u32, Kid)>,
+    pub(super) pending: Vec<(u32, Kid)>,
 }
 
-impl Composer<'_> {
+impl<'a> Composer<'a> {
+    /// An image with nothing but the root directory, inode 0.
+    pub(super) fn new(
+        objects: &'a dyn Objects,
+        tree: &Kid,
+        uuid: [u8; 16],
+    ) -> Result<Self, ErofsError> {
+        let mut composer = Composer {
+            objects,
+            tree: *tree,
+            image: Image { inodes: Vec::new(), uuid },
+            names: Vec::new(),
+            links: HashMap::new(),
+            pending: Vec::new(),
+        };
+        let root = InodeKind::Directory { entries: Vec::new(), parent: 0 };
+        composer.add((0, Vec::new()), root, &Attrs::with_mode(0o755), Vec::new())?;
+        Ok(composer)
+    }
+
+    /// Reads all directories that are pending, and those that are found in them.
+    pub(super) fn fill_pending(&mut self) -> Result<(), ErofsError> {
+        while let Some((number, kid)) = self.pending.pop() {
+            self.fill(number, &kid)?;
+        }
+        Ok(())
+    }
+
     /// Reads a directory: its entries get consecutive inodes, so that listing it with attributes
     /// reads few blocks.
     fn fill(&mut self, number: u32, kid: &Kid) -> Result<(), ErofsError> {
-        let tree = self.objects.tree(kid);
-        let tree = tree.map_err(|e| self.read_error(&self.names[number as usize], e))?;
+        let tree = self.read(number, kid)?;
         let mut dirents = Vec::with_capacity(tree.entries.len());
         let mut below = Vec::new();
         for (name, entry) in &tree.entries {
@@ -92,24 +110,36 @@ impl Composer<'_> {
             };
             dirents.push(Dirent { name, inode });
         }
-        let directory = &mut self.image.inodes[number as usize];
-        directory.nlink = 2 + below.len() as u32;
-        if let InodeKind::Directory { entries, .. } = &mut directory.kind {
-            *entries = dirents;
-        }
+        self.set_entries(number, dirents, below.len());
         self.pending.extend(below.into_iter().rev());
         Ok(())
     }
 
+    /// The tree of the directory with this number.
+    pub(super) fn read(&self, number: u32, kid: &Kid) -> Result<Tree, ErofsError> {
+        let tree = self.objects.tree(kid);
+        tree.map_err(|e| self.read_error(&self.names[number as usize], e))
+    }
+
+    /// Gives a directory its entries, of which so many are directories.
+    pub(super) fn set_entries(&mut self, number: u32, dirents: Vec<Dirent>, directories: usize) {
+        let directory = &mut self.image.inodes[number as usize];
+        // MAX_INODES fits.
+        directory.nlink = 2 + directories as u32;
+        if let InodeKind::Directory { entries, .. } = &mut directory.kind {
+            *entries = dirents;
+        }
+    }
+
     /// The inode that an earlier name of the same file made, with one more link.
-    fn linked(&mut self, entry: &Entry) -> Option<u32> {
+    pub(super) fn linked(&mut self, entry: &Entry) -> Option<u32> {
         let number = *self.links.get(&LinkKey::of(entry)?)?;
         self.image.inodes[number as usize].nlink += 1;
         Some(number)
     }
 
     /// Makes the inode of an entry; a directory's is noted in `below`, to be filled.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         at: At,
         entry: &Entry,
@@ -156,10 +186,12 @@ impl Composer<'_> {
                 Ok(InodeKind::Device { block: *block, major: *major, minor: *minor })
             }
             Value::Fifo => Ok(InodeKind::Fifo),
-            Value::Pointer { source, .. } => Err(self.unsupported(
-                at,
-                &format!("it points to {source}, which is not part of this tree"),
-            )),
+            // What it points to is not part of this tree: a link that leads nowhere, and says where.
+            Value::Pointer { source, reference, .. } => {
+                let mut target = format!("{source}#{reference}").into_bytes();
+                target.truncate(MAX_TARGET);
+                Ok(InodeKind::Symlink(target))
+            }
             Value::Tree { .. } | Value::Commit { .. } => {
                 Err(self.unsupported(at, "it is a directory without a tree"))
             }
@@ -212,7 +244,7 @@ impl Composer<'_> {
         Ok(xattrs)
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         at: At,
         kind: InodeKind,
@@ -250,7 +282,7 @@ impl Composer<'_> {
         parts.iter().rev().map(text).collect()
     }
 
-    fn read_error(&self, at: &At, source: StoreError) -> ErofsError {
+    pub(super) fn read_error(&self, at: &At, source: StoreError) -> ErofsError {
         ErofsError::Read { tree: self.tree, path: self.path(at), source }
     }
 

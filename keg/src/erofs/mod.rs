@@ -16,23 +16,25 @@
 //!
 //! Three steps, each ignorant of the next: [`compose()`] turns a Keg tree into an [`Image`] (which
 //! names, which inodes, which overlay attributes), `layout` decides where each inode goes, and
-//! [`write()`] writes the bytes. A delta image is another way to compose. Equal trees give equal
+//! [`write()`] writes the bytes. [`compose_delta`] is the other way to compose. Equal trees give equal
 //! bytes: the order is the tree's, times are the entries', and the UUID comes from the tree's KID.
 
 pub mod compose;
+pub mod delta;
 mod dir;
 mod format;
 mod layout;
 pub mod model;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 mod xattr;
 
 use crate::kid::Kid;
 pub use compose::compose;
+pub use delta::compose_delta;
 pub use model::{Dirent, Image, Inode, InodeKind};
-pub use write::{HEADER_LEN, Header, Written, write};
+pub use write::{HEADER_LEN, Header, Written, write, write_delta};
 
 /// Files up to this many bytes are held in the image; larger ones are raw files of the store,
 /// which the kernel opens. Measured: 2048 halves their number, 4096 is refused by the kernel.

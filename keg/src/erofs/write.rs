@@ -11,11 +11,12 @@ use super::layout::{Layout, Place, layout};
 use super::model::{Image, Inode, InodeKind};
 use super::xattr::{self, Xattrs};
 use super::{ErofsError, dir};
+use crate::kid::Kid;
 
 /// Length of [`Header`], before the superblock.
 pub const HEADER_LEN: u64 = SUPER_OFFSET;
 /// The first bytes of an image; the last digit counts versions of the writer.
-const HEADER_MAGIC: [u8; 8] = *b"KEGIMG\0\x01";
+const HEADER_MAGIC: [u8; 8] = *b"KEGIMG\0\x02";
 /// A hole in a chunk index.
 const HOLE: [u8; 4] = u32::MAX.to_le_bytes();
 
@@ -34,9 +35,14 @@ pub struct Written {
 pub struct Header {
     /// Length of the image, header included.
     pub bytes: u64,
-    /// BLAKE3 of everything after the header.
+    /// BLAKE3 of everything after this field.
     pub digest: [u8; 32],
+    /// For a delta image: the tree whose image has to lie below it.
+    pub base: Option<Kid>,
 }
+
+/// Where the digest starts, and where it ends: what it is of starts there.
+const DIGEST: std::ops::Range<usize> = 16..48;
 
 impl Header {
     /// Reads the header of an image; `None` if it is none that this version writes.
@@ -49,11 +55,12 @@ impl Header {
         if bytes.len() as u64 != HEADER_LEN || !bytes.starts_with(&HEADER_MAGIC) {
             return Ok(None);
         }
-        let mut length = [0; 8];
-        let mut digest = [0; 32];
-        length.copy_from_slice(&bytes[8..16]);
-        digest.copy_from_slice(&bytes[16..48]);
-        Ok(Some(Self { bytes: u64::from_le_bytes(length), digest }))
+        let (mut length, mut digest, mut base) = ([0; 8], [0; 32], [0; 32]);
+        length.copy_from_slice(&bytes[8..DIGEST.start]);
+        digest.copy_from_slice(&bytes[DIGEST]);
+        base.copy_from_slice(&bytes[DIGEST.end..DIGEST.end + 32]);
+        let base = (base != [0; 32]).then(|| Kid::from_bytes(base));
+        Ok(Some(Self { bytes: u64::from_le_bytes(length), digest, base }))
     }
 
     /// Whether the rest of the image, which `from` now stands at, is what the header says.
@@ -61,18 +68,35 @@ impl Header {
     /// # Errors
     /// Reading failed.
     pub fn matches(&self, from: &mut impl Read) -> io::Result<bool> {
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = hasher(self.base.as_ref());
         let length = io::copy(from, &mut hasher)?;
         Ok(length + HEADER_LEN == self.bytes && *hasher.finalize().as_bytes() == self.digest)
     }
 
-    fn encode(&self) -> [u8; 48] {
-        let mut out = [0; 48];
+    fn encode(&self) -> [u8; HEADER_LEN as usize] {
+        let mut out = [0; HEADER_LEN as usize];
         out[..8].copy_from_slice(&HEADER_MAGIC);
-        out[8..16].copy_from_slice(&self.bytes.to_le_bytes());
-        out[16..].copy_from_slice(&self.digest);
+        out[8..DIGEST.start].copy_from_slice(&self.bytes.to_le_bytes());
+        out[DIGEST].copy_from_slice(&self.digest);
+        out[DIGEST.end..].copy_from_slice(&rest_of_header(self.base.as_ref()));
         out
     }
+}
+
+/// The header after its digest.
+fn rest_of_header(base: Option<&Kid>) -> [u8; HEADER_LEN as usize - DIGEST.end] {
+    let mut out = [0; HEADER_LEN as usize - DIGEST.end];
+    if let Some(base) = base {
+        out[..32].copy_from_slice(base.as_bytes());
+    }
+    out
+}
+
+/// The hasher of an image that has read the header.
+fn hasher(base: Option<&Kid>) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&rest_of_header(base));
+    hasher
 }
 
 /// Writes an image from the start of `out`.
@@ -80,9 +104,29 @@ impl Header {
 /// # Errors
 /// [`ErofsError::TooLarge`], [`ErofsError::Model`] or [`ErofsError::Write`].
 pub fn write(image: &Image, out: &mut (impl Write + Seek)) -> Result<Written, ErofsError> {
+    write_over(image, None, out)
+}
+
+/// Writes a delta image, which needs the image of the tree `base` below it.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_delta(
+    image: &Image,
+    base: &Kid,
+    out: &mut (impl Write + Seek),
+) -> Result<Written, ErofsError> {
+    write_over(image, Some(base), out)
+}
+
+fn write_over(
+    image: &Image,
+    base: Option<&Kid>,
+    out: &mut (impl Write + Seek),
+) -> Result<Written, ErofsError> {
     let xattrs = xattr::plan(&image.inodes)?;
     let layout = layout(image, &xattrs)?;
-    let mut sink = Sink { out, first: Vec::new(), at: 0, hasher: blake3::Hasher::new() };
+    let mut sink = Sink { out, first: Vec::new(), at: 0, hasher: hasher(base) };
     sink.pad_to(SUPER_OFFSET)?;
     sink.write(&superblock(image, &layout)?.encode())?;
     let mut buffer = Vec::new();
@@ -103,7 +147,8 @@ pub fn write(image: &Image, out: &mut (impl Write + Seek)) -> Result<Written, Er
         sink.write(&data[..whole])?;
     }
     sink.pad_to(layout.blocks * BLOCK)?;
-    let header = Header { bytes: sink.at, digest: *sink.hasher.finalize().as_bytes() };
+    let digest = *sink.hasher.finalize().as_bytes();
+    let header = Header { bytes: sink.at, digest, base: base.copied() };
     sink.out.seek(SeekFrom::Start(0))?;
     sink.out.write_all(&header.encode())?;
     sink.out.flush()?;

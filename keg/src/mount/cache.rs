@@ -1,23 +1,42 @@
 //! Images on disk: `img/<tree hex>.erofs`, made when first wanted, the longest unused deleted.
+//!
+//! An image is full, or a delta: then its header names the tree whose image it stands on, which may
+//! be a delta in turn. Which trees make good bases is noted in `img/bases`; it is found out anew if
+//! that is lost. The rule for what stands on what is in [`Images::make`].
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
-use super::MountError;
+use super::{MountError, bases};
 use crate::erofs::{self, ErofsError, Header};
 use crate::{Kid, machine, store::Objects};
 
 /// Images together may take this many bytes; then the longest unused go.
 const CACHE_MAX: u64 = 4 << 30;
+/// That is looked after whenever a process has made so many bytes of images, and at its first one.
+const TRIM_EVERY: u64 = 64 << 20;
 /// Most images that are looked at for that.
 const CACHE_FILES: usize = 1 << 20;
 /// Names the boot in which the image was written or checked whole: within it, what was written is
 /// what is read, and a crash of the machine may have torn only images of an earlier one.
 const BOOT: &str = "user.keg.boot";
+/// Most images that lie on each other, with the full one: a name that is not there is looked for
+/// in each, and each is a file system for the kernel to keep.
+pub const MAX_LAYERS: usize = 4;
+/// A delta may have at most this part of the bytes of the full image it stands on.
+const DELTA_PART: u64 = 4;
+/// Full images below this many bytes are not worth a delta.
+const MIN_BASE: u64 = 32 << 10;
+/// A delta with more bytes than this is a base for further ones, which would repeat it otherwise.
+const LARGE_DELTA: u64 = 32 << 10;
+/// Fewest bytes of an inode in an image, with its name.
+const MIN_INODE: u64 = 40;
 
 /// The images of a Keg.
 #[derive(Clone)]
@@ -25,40 +44,83 @@ pub struct Images {
     dir: PathBuf,
     temporary: PathBuf,
     boot: String,
+    /// Bytes that this process may make before it looks after the size of the cache.
+    until_trim: Arc<AtomicU64>,
 }
+
+/// One image.
+#[derive(Clone)]
+pub struct Layer {
+    /// Of which tree, together with those below.
+    pub tree: Kid,
+    /// On which it stands; `None`: it is full.
+    pub base: Option<Kid>,
+    /// Where it is, or was.
+    pub path: PathBuf,
+    /// The file itself: another process may put a full image where there was a delta.
+    pub file: Arc<File>,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Images that show a tree when they lie on each other: the top one first, the full one last.
+pub type Stack = Vec<Layer>;
 
 impl Images {
     pub fn new(home: &Path) -> Self {
-        let boot = machine::boot_id();
-        Self { dir: home.join("img"), temporary: home.join("tmp"), boot }
+        let (dir, temporary, boot) = (home.join("img"), home.join("tmp"), machine::boot_id());
+        Self { dir, temporary, boot, until_trim: Arc::default() }
     }
 
-    /// The image of a tree, whole. It may be deleted at any time after.
-    pub fn path_of(&self, objects: &dyn Objects, tree: &Kid) -> Result<PathBuf, MountError> {
-        let path = self.dir.join(format!("{}.erofs", tree.to_hex()));
-        match self.usable(&path) {
-            Ok(true) => return Ok(path),
-            Ok(false) => {}
-            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(failed("read", &path)(source)),
+    /// The images of a tree, whole, made if need be. They may be deleted at any time after. `like`
+    /// is a tree that most of this one is probably the same as.
+    pub fn stack_of(
+        &self,
+        objects: &dyn Objects,
+        tree: &Kid,
+        like: Option<&Kid>,
+    ) -> Result<Stack, MountError> {
+        match self.find(tree)? {
+            Some(stack) => Ok(stack),
+            None => self.make(objects, tree, like),
         }
-        self.make(objects, tree, &path)?;
-        self.trim(&path, CACHE_MAX)?;
-        Ok(path)
     }
 
-    /// Whether the image is whole; if so, it counts as just used.
-    fn usable(&self, path: &Path) -> io::Result<bool> {
+    /// The images of a tree, if all of them are there and whole.
+    fn find(&self, tree: &Kid) -> Result<Option<Stack>, MountError> {
+        let mut stack = Stack::new();
+        let mut next = Some(*tree);
+        while let Some(tree) = next {
+            let path = self.path(&tree);
+            let (header, file) = match self.usable(&path) {
+                Ok(Some(usable)) if stack.len() < MAX_LAYERS => usable,
+                Ok(_) => return Ok(None),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(source) => return Err(failed("read", &path)(source)),
+            };
+            let Header { bytes, base, .. } = header;
+            stack.push(Layer { tree, base, path, file: Arc::new(file), bytes });
+            next = base;
+        }
+        Ok(Some(stack))
+    }
+
+    fn path(&self, tree: &Kid) -> PathBuf {
+        self.dir.join(format!("{}.erofs", tree.to_hex()))
+    }
+
+    /// The header of an image that is whole; it counts as just used.
+    fn usable(&self, path: &Path) -> io::Result<Option<(Header, File)>> {
         let mut file = File::open(path)?;
+        let Some(header) = Header::read(&mut file)? else { return Ok(None) };
         if !self.is_of_this_boot(&file) {
-            let Some(header) = Header::read(&mut file)? else { return Ok(false) };
             if !header.matches(&mut BufReader::new(&file))? {
-                return Ok(false);
+                return Ok(None);
             }
             self.mark(&file);
         }
         file.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
-        Ok(true)
+        Ok(Some((header, file)))
     }
 
     fn is_of_this_boot(&self, file: &File) -> bool {
@@ -74,28 +136,136 @@ impl Images {
         let _ = fsetxattr(file, BOOT, self.boot.as_bytes(), XattrFlags::empty());
     }
 
-    fn make(&self, objects: &dyn Objects, tree: &Kid, path: &Path) -> Result<(), MountError> {
+    /// Makes the image of a tree: a delta on the deepest base from which little differs, so that
+    /// large differences are not repeated in each image; otherwise a full one.
+    fn make(
+        &self,
+        objects: &dyn Objects,
+        tree: &Kid,
+        like: Option<&Kid>,
+    ) -> Result<Stack, MountError> {
         // The kernel opens raw objects by itself, so they have to be in their places.
         objects
             .sync()
             .map_err(|source| MountError::Store { tree: *tree, source: source.into() })?;
-        let image = |source: ErofsError| MountError::Image { tree: *tree, source: source.into() };
-        let composed = erofs::compose(objects, tree).map_err(image)?;
-        let file = tempfile::Builder::new()
-            .prefix("image-")
-            .tempfile_in(&self.temporary)
-            .map_err(failed("make a file in", &self.temporary))?;
-        erofs::write(&composed, &mut BufWriter::new(&file)).map_err(image)?;
-        self.mark(file.as_file());
-        file.persist(path).map_err(|error| failed("write", path)(error.error))?;
+        let below = self.base_for(objects, tree, like)?;
+        let stack = match self.make_delta(objects, tree, below)? {
+            Some(stack) => stack,
+            None => self.make_full(objects, tree)?,
+        };
+        let made = stack[0].bytes;
+        if self.until_trim.load(Ordering::Relaxed) < made {
+            let keep: Vec<&Path> = stack.iter().map(|layer| layer.path.as_path()).collect();
+            self.trim(&keep, CACHE_MAX)?;
+            self.until_trim.store(TRIM_EVERY, Ordering::Relaxed);
+        } else {
+            self.until_trim.fetch_sub(made, Ordering::Relaxed);
+        }
+        Ok(stack)
+    }
+
+    /// The images that the tree's own may stand on.
+    fn base_for(
+        &self,
+        objects: &dyn Objects,
+        tree: &Kid,
+        like: Option<&Kid>,
+    ) -> Result<Option<Stack>, MountError> {
+        let noted = || bases::nearest(objects, tree, &bases::read(&self.dir));
+        for base in like.copied().into_iter().chain(std::iter::once_with(noted).flatten()) {
+            if let Some(stack) = self.find(&base)? {
+                return Ok(Some(stack));
+            }
+        }
+        Ok(None)
+    }
+
+    fn make_delta(
+        &self,
+        objects: &dyn Objects,
+        tree: &Kid,
+        below: Option<Stack>,
+    ) -> Result<Option<Stack>, MountError> {
+        let Some(mut below) = below else { return Ok(None) };
+        let full = below.last().map_or(0, |layer| layer.bytes);
+        while full >= MIN_BASE && !below.is_empty() {
+            let base = &below[0];
+            let is_full = below.len() == 1;
+            let most = match is_full {
+                true => full / DELTA_PART,
+                false => (full / DELTA_PART).min(LARGE_DELTA.max(base.bytes / DELTA_PART)),
+            };
+            let suits = below.len() < MAX_LAYERS && (is_full || base.bytes > LARGE_DELTA);
+            if suits && let Some(layer) = self.try_delta(objects, tree, &base.tree, most)? {
+                if layer.bytes > LARGE_DELTA {
+                    bases::note(&self.dir, &self.temporary, tree);
+                }
+                below.insert(0, layer);
+                return Ok(Some(below));
+            }
+            below.remove(0);
+        }
+        Ok(None)
+    }
+
+    /// Makes a delta, unless it would have more than `most` bytes.
+    fn try_delta(
+        &self,
+        objects: &dyn Objects,
+        tree: &Kid,
+        base: &Kid,
+        most: u64,
+    ) -> Result<Option<Layer>, MountError> {
+        // MAX_IMAGE divided fits.
+        let inodes = (most / MIN_INODE) as usize;
+        // A base that is not whole any more is none; what is wrong with the tree itself is found
+        // when its full image is made.
+        let Ok(Some(composed)) = erofs::compose_delta(objects, base, tree, inodes) else {
+            return Ok(None);
+        };
+        let file = self.draft()?;
+        let written = erofs::write_delta(&composed, base, &mut BufWriter::new(&file));
+        let written = written.map_err(of(tree))?;
+        if written.bytes > most {
+            return Ok(None);
+        }
+        self.place(tree, Some(*base), file, written.bytes).map(Some)
+    }
+
+    fn make_full(&self, objects: &dyn Objects, tree: &Kid) -> Result<Stack, MountError> {
+        let composed = erofs::compose(objects, tree).map_err(of(tree))?;
+        let file = self.draft()?;
+        let written = erofs::write(&composed, &mut BufWriter::new(&file)).map_err(of(tree))?;
+        let layer = self.place(tree, None, file, written.bytes)?;
+        if written.bytes >= MIN_BASE {
+            bases::note(&self.dir, &self.temporary, tree);
+        }
         drop(composed);
         give_back();
-        Ok(())
+        Ok(vec![layer])
+    }
+
+    fn draft(&self) -> Result<tempfile::NamedTempFile, MountError> {
+        let made = tempfile::Builder::new().prefix("image-").tempfile_in(&self.temporary);
+        made.map_err(failed("make a file in", &self.temporary))
+    }
+
+    fn place(
+        &self,
+        tree: &Kid,
+        base: Option<Kid>,
+        file: tempfile::NamedTempFile,
+        bytes: u64,
+    ) -> Result<Layer, MountError> {
+        let path = self.path(tree);
+        self.mark(file.as_file());
+        let file = file.persist(&path).map_err(|error| failed("write", &path)(error.error))?;
+        Ok(Layer { tree: *tree, base, path, file: Arc::new(file), bytes })
     }
 
     /// Deletes the longest unused images but `keep`, until the others take less than `max` bytes.
     /// The kernel keeps those that are mounted, so this disturbs nobody.
-    pub fn trim(&self, keep: &Path, max: u64) -> Result<(), MountError> {
+    pub fn trim(&self, keep: &[&Path], max: u64) -> Result<(), MountError> {
         let mut images: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?.take(CACHE_FILES) {
             let entry = entry.map_err(failed("list", &self.dir))?;
@@ -106,7 +276,7 @@ impl Images {
         }
         images.sort_unstable();
         let mut total: u64 = images.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, bytes, path) in images.iter().filter(|(_, _, path)| path != keep) {
+        for (_, bytes, path) in images.iter().filter(|(_, _, path)| !keep.contains(&&**path)) {
             if total <= max {
                 break;
             }
@@ -129,6 +299,11 @@ fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+fn of(tree: &Kid) -> impl Fn(ErofsError) -> MountError {
+    let tree = *tree;
+    move |source| MountError::Image { tree, source: source.into() }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MountError {

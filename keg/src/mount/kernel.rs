@@ -11,24 +11,26 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
 };
 
+use super::cache::Layer;
 use super::{MountError, io, unsuitable};
 
 /// Most that is read of what the kernel says about a failure.
 const LOG_MAX: usize = 4096;
 
 /// Mounts an image read-only, straight from its file.
-pub fn image(path: &Path) -> Result<OwnedFd, MountError> {
+pub fn image(layer: &Layer) -> Result<OwnedFd, MountError> {
     let action = "mount the image";
     let fs = open("erofs", action)?;
     let mount = || {
         fsconfig_set_flag(&fs, "ro")?;
-        fsconfig_set_string(&fs, "source", path)?;
+        let source = format!("/proc/self/fd/{}", layer.file.as_raw_fd());
+        fsconfig_set_string(&fs, "source", source)?;
         fsconfig_create(&fs)?;
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
     };
-    mount().map_err(|errno| match (errno, unsuitable(path)) {
+    mount().map_err(|errno| match (errno, unsuitable(&layer.path)) {
         (Errno::NOTBLK | Errno::INVAL, Ok(Some(kind))) => {
-            MountError::FileSystem { path: path.to_owned(), fs: kind }
+            MountError::FileSystem { path: layer.path.clone(), fs: kind }
         }
         _ => refused(action, &fs, errno),
     })
@@ -38,8 +40,8 @@ pub fn image(path: &Path) -> Result<OwnedFd, MountError> {
 pub struct Overlay<'a> {
     /// What the mount table shows as its source.
     pub label: &'a str,
-    /// The mounted image.
-    pub image: &'a OwnedFd,
+    /// The mounted images, the top one first.
+    pub images: Vec<BorrowedFd<'a>>,
     /// The store's raw objects.
     pub objects: BorrowedFd<'a>,
     /// For writable mounts: `upper/` and `work/`.
@@ -53,7 +55,7 @@ pub struct Overlay<'a> {
 /// Makes the overlay, attached nowhere. Before Linux 6.15 the image has to be attached somewhere
 /// for a moment, for which a directory is made in `temporary`.
 pub fn overlay(overlay: &Overlay<'_>, temporary: &Path) -> Result<OwnedFd, MountError> {
-    match overlay.make(overlay.image.as_fd(), |fs, key, layer| fsconfig_set_fd(fs, key, layer)) {
+    match overlay.make(&overlay.images, |fs, key, layer| fsconfig_set_fd(fs, key, layer)) {
         Err(MountError::Kernel { source, .. })
             if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
         {
@@ -66,7 +68,7 @@ pub fn overlay(overlay: &Overlay<'_>, temporary: &Path) -> Result<OwnedFd, Mount
 impl Overlay<'_> {
     fn make(
         &self,
-        image: BorrowedFd<'_>,
+        images: &[BorrowedFd<'_>],
         set: impl Fn(BorrowedFd<'_>, &'static str, BorrowedFd<'_>) -> Result<(), Errno>,
     ) -> Result<OwnedFd, MountError> {
         let action = "make the overlay of the image and the objects";
@@ -84,7 +86,9 @@ impl Overlay<'_> {
                     fsconfig_set_flag(fs, "volatile")?;
                 }
             }
-            set(fs, "lowerdir+", image)?;
+            for image in images {
+                set(fs, "lowerdir+", *image)?;
+            }
             set(fs, "datadir+", self.objects)?;
             fsconfig_create(fs)?;
             fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, self.attributes)
@@ -94,8 +98,10 @@ impl Overlay<'_> {
 
     /// For kernels that take neither descriptors nor detached mounts as layers.
     pub(super) fn make_by_path(&self, temporary: &Path) -> Result<OwnedFd, MountError> {
-        let attached = Attached::new(self.image, temporary)?;
-        self.make(attached.fd.as_fd(), |fs, key, layer| {
+        let attached = self.images.iter().map(|image| Attached::new(*image, temporary));
+        let attached = attached.collect::<Result<Vec<_>, _>>()?;
+        let images: Vec<BorrowedFd<'_>> = attached.iter().map(|image| image.fd.as_fd()).collect();
+        self.make(&images, |fs, key, layer| {
             fsconfig_set_string(fs, key, format!("/proc/self/fd/{}", layer.as_raw_fd()))
         })
     }
@@ -108,7 +114,7 @@ struct Attached {
 }
 
 impl Attached {
-    fn new(mount: &OwnedFd, temporary: &Path) -> Result<Self, MountError> {
+    fn new(mount: BorrowedFd<'_>, temporary: &Path) -> Result<Self, MountError> {
         let dir = tempfile::Builder::new().prefix("mount-").tempdir_in(temporary);
         let dir = dir.map_err(|source| MountError::Io {
             action: "make a directory in",

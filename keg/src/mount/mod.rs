@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! target                   overlay, read-only or with upper/ and work/
-//!  ├─ lower: img/TREE.erofs      names, attributes, small files (made once, kept)
+//!  ├─ lower: img/TREE.erofs      names, attributes, small files (made once, kept); or only what
+//!  │         img/BASE.erofs      differs from the image below it
 //!  └─ data:  objects/            raw objects, reached by redirects in the image
 //! ```
 //!
@@ -18,10 +19,14 @@
 //! Needs root, and Linux 6.12 or newer. The Keg must be on a real file system: the kernel mounts
 //! no image from a file on overlayfs or tmpfs.
 
+mod bases;
 mod cache;
+#[cfg(test)]
+mod delta_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod kernel;
+mod layers;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -29,6 +34,7 @@ mod tests;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -45,6 +51,7 @@ pub use table::{unmount, unmount_all_below};
 pub struct Mounts {
     keg: Keg,
     images: cache::Images,
+    mounted: layers::Mounted,
 }
 
 /// What a mount allows; by default everything that its files do.
@@ -59,6 +66,9 @@ pub struct MountOptions {
     /// Writable mounts only: `sync` and `fsync` do nothing. The upper directory is worthless
     /// after a crash of the machine, which suits builds that start over.
     pub volatile: bool,
+    /// A tree that most of this one is probably the same as, such as the version before it: the
+    /// image then holds only what differs. Without it, one is looked for among the last images.
+    pub like: Option<Kid>,
 }
 
 /// Why something could not be mounted or unmounted.
@@ -137,7 +147,8 @@ pub enum MountError {
 impl Mounts {
     /// For the trees of this Keg.
     pub fn new(keg: &Keg) -> Self {
-        Self { keg: keg.clone(), images: cache::Images::new(keg.home()) }
+        let images = cache::Images::new(keg.home());
+        Self { keg: keg.clone(), images, mounted: layers::Mounted::default() }
     }
 
     /// Mounts a tree read-only at `target`, an existing directory.
@@ -202,13 +213,13 @@ impl Mounts {
         upper: Option<&Path>,
         options: MountOptions,
     ) -> Result<Detached, MountError> {
-        let image = self.image(tree)?;
+        let images = self.images_of(tree, options.like.as_ref())?;
         let objects = open_directory(&self.keg.home().join("objects"))?;
         let upper = upper.map(upper_directories).transpose()?;
         let label = format!("keg:{}", tree.short());
         let overlay = kernel::Overlay {
             label: &label,
-            image: &image,
+            images: images.iter().map(|image| image.as_fd()).collect(),
             objects: objects.as_fd(),
             upper: upper.as_ref().map(|(upper, work)| (upper.as_fd(), work.as_fd())),
             volatile: options.volatile,
@@ -217,18 +228,9 @@ impl Mounts {
         Ok(Detached { fd: kernel::overlay(&overlay, &self.keg.home().join("tmp"))? })
     }
 
-    /// The image of a tree, mounted nowhere.
-    ///
-    /// An image that is deleted between here and its use is made once more.
-    fn image(&self, tree: &Kid) -> Result<OwnedFd, MountError> {
-        match kernel::image(&self.images.path_of(self.keg.objects(), tree)?) {
-            Err(MountError::Kernel { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                kernel::image(&self.images.path_of(self.keg.objects(), tree)?)
-            }
-            image => image,
-        }
+    /// The images of a tree, mounted nowhere, the top one first.
+    fn images_of(&self, tree: &Kid, like: Option<&Kid>) -> Result<Vec<Arc<OwnedFd>>, MountError> {
+        self.mounted.all(&self.images.stack_of(self.keg.objects(), tree, like)?)
     }
 }
 

@@ -36,6 +36,10 @@ fn image_path(keg: &Keg, tree: &Kid) -> PathBuf {
     keg.home().join("img").join(format!("{}.erofs", tree.to_hex()))
 }
 
+fn image_of(images: &super::cache::Images, keg: &Keg, tree: &Kid) -> PathBuf {
+    images.stack_of(keg.objects(), tree, None).unwrap().remove(0).path
+}
+
 /// The error with its causes, as people see it.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -107,7 +111,8 @@ fn options_reach_the_mount() {
     let default = MountOptions::default();
     check("plain", default, false, StatVfsMountFlags::RDONLY);
     check("writable", default, true, StatVfsMountFlags::empty());
-    let strict = MountOptions { nosuid: true, nodev: true, noexec: true, volatile: true };
+    let strict =
+        MountOptions { nosuid: true, nodev: true, noexec: true, volatile: true, like: None };
     let flags = StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV | StatVfsMountFlags::NOEXEC;
     check("strict", strict, false, flags | StatVfsMountFlags::RDONLY);
     check("strict-writable", strict, true, flags);
@@ -119,12 +124,12 @@ fn older_kernels_way_gives_the_same_mount() {
     let keg = scratch.keg();
     let tree = two_files(&keg);
     let mounts = Mounts::new(&keg);
-    let image = mounts.image(&tree).unwrap();
+    let images = mounts.images_of(&tree, None).unwrap();
     let objects = open_directory(&keg.home().join("objects")).unwrap();
     let (upper, work) = super::upper_directories(&scratch.dir("up")).unwrap();
     let overlay = kernel::Overlay {
         label: "keg:test",
-        image: &image,
+        images: images.iter().map(|image| image.as_fd()).collect(),
         objects: objects.as_fd(),
         upper: Some((upper.as_fd(), work.as_fd())),
         volatile: false,
@@ -174,7 +179,7 @@ fn torn_images_are_made_again_and_old_ones_deleted() {
     let path = image_path(&keg, &tree);
     let target = scratch.dir("target");
     let images = super::cache::Images::new(keg.home());
-    let whole = fs::read(images.path_of(keg.objects(), &tree).unwrap()).unwrap();
+    let whole = fs::read(image_of(&images, &keg, &tree)).unwrap();
     let mut flipped = whole.clone();
     flipped[3000] ^= 1;
     for torn in [Vec::new(), whole[..2000].to_vec(), flipped, vec![0; whole.len()]] {
@@ -191,8 +196,8 @@ fn torn_images_are_made_again_and_old_ones_deleted() {
     Mounts::new(&keg).read_only(&tree, &target).expect("mount");
     assert_eq!(inode(&path), before, "a whole image of an earlier boot is kept");
     let other = crate::union::remove_paths(keg.objects(), &tree, ["small"]).unwrap();
-    let other = images.path_of(keg.objects(), &other.kid().unwrap()).unwrap();
-    images.trim(&other, 0).unwrap();
+    let other = image_of(&images, &keg, &other.kid().unwrap());
+    images.trim(&[&other], 0).unwrap();
     assert!(!path.exists() && other.exists());
     assert_eq!(fs::read(target.join("small")).unwrap(), noise(10, 1), "mounted, so still there");
 }
@@ -257,7 +262,7 @@ fn figures_of_mounts() {
     let tree = take(&keg, &source);
     let mounts = Mounts::new(&keg);
     let start = Instant::now();
-    mounts.image(&tree).unwrap();
+    mounts.images_of(&tree, None).unwrap();
     println!("image of {} entries: {:?}", describe(&source).len(), start.elapsed());
     let middle = |mut times: Vec<Duration>| {
         times.sort_unstable();

@@ -1,6 +1,6 @@
 //! The writer against the kernel and against erofs-utils.
 
-mod random;
+pub(crate) mod random;
 
 use std::collections::BTreeMap;
 use std::fs;

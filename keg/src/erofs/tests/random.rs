@@ -18,13 +18,13 @@ const CASES: u32 = 48;
 
 /// A tree before its blobs have KIDs.
 #[derive(Clone, Debug)]
-enum Plan {
+pub(crate) enum Plan {
     File(Vec<u8>, Attrs),
     Other(Value, Attrs),
     Directory(BTreeMap<Vec<u8>, Plan>, Attrs),
 }
 
-fn name() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn name() -> impl Strategy<Value = Vec<u8>> {
     let byte = any::<u8>().prop_filter("not in names", |byte| !matches!(byte, 0 | b'/'));
     let bytes = prop_oneof![9 => vec(byte.clone(), 1..20), 1 => vec(byte, 200..256)];
     bytes.prop_filter("not a name", |name| name != b"." && name != b"..")
@@ -40,7 +40,7 @@ fn xattrs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
     prop_oneof![2 => Just(Vec::new()), 1 => several]
 }
 
-fn attrs() -> impl Strategy<Value = Attrs> {
+pub(crate) fn attrs() -> impl Strategy<Value = Attrs> {
     let id = || prop_oneof![3 => Just(0), 1 => 0..u32::MAX];
     let time = prop_oneof![2 => Just((0, 0)), 1 => (any::<i64>(), 0..1_000_000_000_u32)];
     (0..=0o7777_u32, id(), id(), time, xattrs()).prop_map(
@@ -56,7 +56,7 @@ fn attrs() -> impl Strategy<Value = Attrs> {
     )
 }
 
-fn leaf() -> impl Strategy<Value = Plan> {
+pub(crate) fn leaf() -> impl Strategy<Value = Plan> {
     let sizes = select(vec![0, 1, 100, 2047, 2048, 2049, 4096, 10_000]);
     let content = (sizes, any::<u8>()).prop_map(|(size, fill)| vec![fill; size]);
     let target = prop_oneof![4 => 1..100_usize, 1 => 2900..4096_usize];
@@ -81,14 +81,14 @@ fn leaf() -> impl Strategy<Value = Plan> {
     ]
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
+pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     leaf().prop_recursive(4, 200, 40, |inner| {
         (btree_map(name(), inner, 0..40), attrs())
             .prop_map(|(entries, attrs)| Plan::Directory(entries, attrs))
     })
 }
 
-fn store(objects: &dyn Objects, plan: &Plan) -> Entry {
+pub(crate) fn store(objects: &dyn Objects, plan: &Plan) -> Entry {
     match plan {
         Plan::File(content, attrs) => {
             Entry { attrs: attrs.clone(), ..objects.put_bytes(content).unwrap() }

@@ -1,0 +1,259 @@
+//! An image of what differs between two trees, to lie over the image of the first in an overlay.
+//!
+//! | in the tree | in the delta |
+//! |---|---|
+//! | a name that is new, or another file | its inode, as in a full image |
+//! | a directory in which something differs | its inode with its attributes, and the differences |
+//! | a directory where there was none, or that has no name in common with the one before | all of it, with `trusted.overlay.opaque` = `y` |
+//! | a name that is gone | a whiteout: the character device 0:0 |
+//! | a hard link of a file whose names or attributes changed | its inode: one inode cannot span two images |
+//! | anything else | nothing: what is below shows |
+//!
+//! Specified by the kernel's `Documentation/filesystems/overlayfs.rst`, which has the same marks in
+//! lower layers. Mount it with `metacopy=on`: without, files whose data is an object are refused.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::compose::{At, Composer, OPAQUE, uuid};
+use super::model::{Dirent, Image, InodeKind};
+use super::{ErofsError, MAX_INODES};
+use crate::ingest::LinkKey;
+use crate::kid::Kid;
+use crate::object::{Attrs, Entry, EntryName, Tree, Value};
+use crate::store::{Objects, StoreError};
+
+/// Most entries that are looked at to find what changed about hard links.
+const MAX_COMPARED: usize = MAX_INODES;
+
+/// Makes the image of what differs in `tree` from `base`. `None` if it would have more than `most`
+/// inodes, or cannot be trusted to be right (see [`shadows_objects`]): then make a full image.
+///
+/// # Errors
+/// As [`super::compose()`]; also if the base is not whole.
+pub fn compose_delta(
+    objects: &dyn Objects,
+    base: &Kid,
+    tree: &Kid,
+    most: usize,
+) -> Result<Option<Image>, ErofsError> {
+    let read = |path: &str, source| ErofsError::Read { tree: *tree, path: path.to_owned(), source };
+    if shadows_objects(&objects.tree(base).map_err(|e| read("/", e))?) {
+        return Ok(None);
+    }
+    let moved = match changed_links(objects, base, tree) {
+        Ok(Some(links)) if links.is_empty() => Ok(Some(HashSet::new())),
+        Ok(Some(links)) => members(objects, tree, &links),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let Some(moved) = moved.map_err(|e| read("its hard links", e))? else { return Ok(None) };
+    let hash = blake3::Hasher::new().update(base.as_bytes()).update(tree.as_bytes()).finalize();
+    let composer = Composer::new(objects, tree, uuid(hash.as_bytes()))?;
+    let mut delta = Delta { composer, moved, merges: Vec::new(), whiteout: None, most };
+    let root = Merge { number: 0, below: *base, tree: *tree, path: Vec::new() };
+    delta.merges.push(root);
+    while let Some(merge) = delta.merges.pop() {
+        delta.merge(merge)?;
+        delta.composer.fill_pending()?;
+        if delta.composer.image.inodes.len() > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(delta.composer.image))
+}
+
+/// Whether the kernel could take a file of this tree for an object. A file's data is found by an
+/// absolute path, `/ab/cdef…`, which is looked up in all image layers below before the objects.
+fn shadows_objects(root: &Tree) -> bool {
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    root.entries.keys().any(|name| name.as_bytes().len() == 2 && name.as_bytes().iter().all(hex))
+}
+
+/// A directory that is there before and after.
+struct Merge {
+    number: u32,
+    below: Kid,
+    tree: Kid,
+    path: Vec<u8>,
+}
+
+struct Delta<'a> {
+    composer: Composer<'a>,
+    /// Paths that must be in the image though nothing changed there: hard links of files that
+    /// have others which did change, and the directories above.
+    moved: HashSet<Vec<u8>>,
+    merges: Vec<Merge>,
+    /// The inode of all whiteouts.
+    whiteout: Option<u32>,
+    most: usize,
+}
+
+impl Delta<'_> {
+    fn merge(&mut self, merge: Merge) -> Result<(), ErofsError> {
+        let before = self.composer.read(merge.number, &merge.below)?;
+        let after = self.composer.read(merge.number, &merge.tree)?;
+        let mut dirents = Vec::new();
+        let mut directories = 0;
+        for name in both(&before, &after) {
+            let (old, new) = (before.entries.get(name), after.entries.get(name));
+            let path = join(&merge.path, name.as_bytes());
+            let inode = match (old, new) {
+                (_, None) => self.whiteout(merge.number)?,
+                (Some(old), Some(new)) if old == new && !self.moved.contains(&path) => continue,
+                (old, Some(new)) => {
+                    let at = (merge.number, name.as_bytes().to_vec());
+                    self.enter(at, old, new, path)?
+                }
+            };
+            let kind = &self.composer.image.inodes[inode as usize].kind;
+            directories += usize::from(matches!(kind, InodeKind::Directory { .. }));
+            dirents.push(Dirent { name: name.as_bytes().to_vec(), inode });
+            if self.composer.image.inodes.len() > self.most {
+                break;
+            }
+        }
+        self.composer.set_entries(merge.number, dirents, directories);
+        Ok(())
+    }
+
+    /// The inode of a name that differs.
+    fn enter(
+        &mut self,
+        at: At,
+        old: Option<&Entry>,
+        new: &Entry,
+        path: Vec<u8>,
+    ) -> Result<u32, ErofsError> {
+        if let Some(number) = self.composer.linked(new) {
+            return Ok(number);
+        }
+        let objects = self.composer.objects;
+        let directory = |entry: &Entry| objects.directory_of(entry);
+        let below = old.map(directory).transpose();
+        let below = below.map_err(|e| self.composer.read_error(&at, e))?.flatten();
+        let mut pending = Vec::new();
+        let number = self.composer.enter(at, new, &mut pending)?;
+        let Some((_, tree)) = pending.pop() else { return Ok(number) };
+        let unchanged = below == Some(tree) && !self.moved.contains(&path);
+        if unchanged {
+            return Ok(number);
+        }
+        match below {
+            Some(below) if self.in_common(number, &below, &tree)? => {
+                self.merges.push(Merge { number, below, tree, path });
+            }
+            _ => {
+                if old.is_some() {
+                    let xattrs = &mut self.composer.image.inodes[number as usize].xattrs;
+                    xattrs.push((OPAQUE.to_vec(), b"y".to_vec()));
+                    xattrs.sort_unstable();
+                }
+                self.composer.pending.push((number, tree));
+            }
+        }
+        Ok(number)
+    }
+
+    /// Whether two versions of a directory have anything in common that is worth merging.
+    fn in_common(&self, number: u32, below: &Kid, tree: &Kid) -> Result<bool, ErofsError> {
+        let before = self.composer.read(number, below)?;
+        let after = self.composer.read(number, tree)?;
+        Ok(before.entries.keys().any(|name| after.entries.contains_key(name)))
+    }
+
+    fn whiteout(&mut self, directory: u32) -> Result<u32, ErofsError> {
+        if let Some(number) = self.whiteout {
+            self.composer.image.inodes[number as usize].nlink += 1;
+            return Ok(number);
+        }
+        let kind = InodeKind::Device { block: false, major: 0, minor: 0 };
+        let attrs = Attrs::with_mode(0);
+        let number = self.composer.add((directory, Vec::new()), kind, &attrs, Vec::new())?;
+        self.whiteout = Some(number);
+        Ok(number)
+    }
+}
+
+/// The names of two directories, sorted.
+fn both<'a>(before: &'a Tree, after: &'a Tree) -> BTreeSet<&'a EntryName> {
+    before.entries.keys().chain(after.entries.keys()).collect()
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    [path, b"/", name].concat()
+}
+
+/// The files with several names of which a name came, went, or stands for something else now;
+/// `None` if that is too much to find out.
+fn changed_links(
+    objects: &dyn Objects,
+    base: &Kid,
+    tree: &Kid,
+) -> Result<Option<HashSet<LinkKey>>, StoreError> {
+    let mut links = HashSet::new();
+    let mut left = vec![(Some(*base), Some(*tree))];
+    let mut compared = 0;
+    while let Some((before, after)) = left.pop() {
+        if before == after {
+            continue;
+        }
+        let read = |kid: Option<Kid>| kid.map_or(Ok(Tree::default()), |kid| objects.tree(&kid));
+        let (before, after) = (read(before)?, read(after)?);
+        compared += 1 + before.entries.len() + after.entries.len();
+        if compared > MAX_COMPARED {
+            return Ok(None);
+        }
+        for name in both(&before, &after) {
+            let (old, new) = (before.entries.get(name), after.entries.get(name));
+            if old == new {
+                continue;
+            }
+            let mut directories = (None, None);
+            for (entry, directory) in [(old, &mut directories.0), (new, &mut directories.1)] {
+                let Some(entry) = entry else { continue };
+                // Most changes are of files without other names, whose kind need not be asked.
+                match entry.value {
+                    Value::File { .. } => links.extend(LinkKey::of(entry)),
+                    _ => {
+                        *directory = objects.directory_of(entry)?;
+                        links.extend(LinkKey::of(entry));
+                    }
+                }
+            }
+            if directories != (None, None) {
+                left.push(directories);
+            }
+        }
+    }
+    Ok(Some(links))
+}
+
+/// The paths of all names of these files, and of the directories above them; `None` if the tree is
+/// too large.
+fn members(
+    objects: &dyn Objects,
+    tree: &Kid,
+    links: &HashSet<LinkKey>,
+) -> Result<Option<HashSet<Vec<u8>>>, StoreError> {
+    let mut found = HashSet::new();
+    let mut left = vec![(Vec::new(), *tree)];
+    let mut looked_at = 0;
+    while let Some((path, kid)) = left.pop() {
+        let entries = objects.tree(&kid)?.entries;
+        looked_at += 1 + entries.len();
+        if looked_at > MAX_COMPARED {
+            return Ok(None);
+        }
+        for (name, entry) in entries {
+            let path = join(&path, name.as_bytes());
+            if LinkKey::of(&entry).is_some_and(|key| links.contains(&key)) {
+                let ends = (0..path.len()).filter(|at| path[*at] == b'/').skip(1);
+                found.extend(ends.map(|at| path[..at].to_vec()));
+                found.insert(path);
+            } else if let Some(kid) = objects.directory_of(&entry)? {
+                left.push((path, kid));
+            }
+        }
+    }
+    Ok(Some(found))
+}
