@@ -265,6 +265,25 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show a value, or the namespace as it changes, as ordinary files
+    #[command(
+        after_help = "Example:\n  keg mount /mnt/blog /oci-images/blog@K-12ab34cd\n  keg mount /mnt/keg            the whole namespace, each name at its current value, until Ctrl-C\n  keg mount --live /mnt/apps /apps\n  keg mount --rw /photos ~/photos   to be written, then `keg commit ~/photos /photos`\n  keg mount                     lists working copies"
+    )]
+    Mount(Mount),
+    /// Take away what `keg mount` put there
+    #[command(
+        visible_alias = "umount",
+        after_help = "Example:\n  keg unmount /mnt/blog\n  keg unmount ~/photos --discard"
+    )]
+    Unmount {
+        /// The directory
+        dir: PathBuf,
+        /// Throw away what was written in a working copy and not committed
+        #[arg(long)]
+        discard: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Check every object, the log and every version
     #[command(
         after_help = "Example:\n  keg fsck\n  keg fsck --repair --from http://127.0.0.1:7071"
@@ -337,6 +356,22 @@ pub struct Up {
     /// Leave apps running when told to stop
     #[arg(long)]
     pub keep: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct Mount {
+    /// The directory to mount at; with --rw the path
+    pub first: Option<String>,
+    /// A path, a path at a version, or a KID; with --rw the directory
+    pub second: Option<String>,
+    /// Make a working copy of PATH, that can be written, at DIR: `keg mount --rw PATH DIR`
+    #[arg(long, requires = "second")]
+    pub rw: bool,
+    /// Stay in the foreground and show each name at its current value (the default without a path)
+    #[arg(long, conflicts_with = "rw")]
+    pub live: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -416,6 +451,8 @@ impl Command {
             | Self::Clone { output, .. }
             | Self::Pull(Sync { output, .. })
             | Self::Push(Sync { output, .. })
+            | Self::Mount(Mount { output, .. })
+            | Self::Unmount { output, .. }
             | Self::Gc { output, .. }
             | Self::Du { output, .. }
             | Self::Fsck { output, .. } => output.json,

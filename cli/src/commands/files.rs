@@ -55,6 +55,9 @@ pub fn commit(dir: &Path, path: &str, how: &Change) -> Result<(), CommandError> 
     let dir = dir.canonicalize().map_err(|error| {
         CommandError::user(format!("cannot read {}", dir.display())).because(error)
     })?;
+    if super::mount::commit(&keg, &dir, &to, how)? {
+        return Ok(());
+    }
     let cache = keg
         .home()
         .join("cache/stat")

@@ -12,6 +12,7 @@ pub mod import;
 pub mod log;
 pub mod logs;
 pub mod ls;
+pub mod mount;
 pub mod names;
 pub mod pack;
 pub mod ps;

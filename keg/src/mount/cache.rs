@@ -66,6 +66,13 @@ pub struct Layer {
 /// Images that show a tree when they lie on each other: the top one first, the full one last.
 pub type Stack = Vec<Layer>;
 
+impl Layer {
+    /// Whether images are made that stand on this one.
+    pub fn is_base(&self) -> bool {
+        self.base.is_none() || self.bytes > LARGE_DELTA
+    }
+}
+
 impl Images {
     pub fn new(home: &Path) -> Self {
         let (dir, temporary, boot) = (home.join("img"), home.join("tmp"), machine::boot_id());
@@ -195,9 +202,9 @@ impl Images {
                 true => full / DELTA_PART,
                 false => (full / DELTA_PART).min(LARGE_DELTA.max(base.bytes / DELTA_PART)),
             };
-            let suits = below.len() < MAX_LAYERS && (is_full || base.bytes > LARGE_DELTA);
+            let suits = below.len() < MAX_LAYERS && base.is_base();
             if suits && let Some(layer) = self.try_delta(objects, tree, &base.tree, most)? {
-                if layer.bytes > LARGE_DELTA {
+                if layer.is_base() {
                     bases::note(&self.dir, &self.temporary, tree);
                 }
                 below.insert(0, layer);
@@ -230,6 +237,14 @@ impl Images {
             return Ok(None);
         }
         self.place(tree, Some(*base), file, written.bytes).map(Some)
+    }
+
+    /// Deletes an image that nobody will want again, unless others may stand on it.
+    pub fn forget(&self, layer: &Layer) {
+        if !layer.is_base() {
+            // If it stays, it goes as the longest unused one.
+            let _ = fs::remove_file(&layer.path);
+        }
     }
 
     fn make_full(&self, objects: &dyn Objects, tree: &Kid) -> Result<Stack, MountError> {

@@ -319,7 +319,6 @@ fn trees_that_look_like_objects_get_no_delta() {
     let delta = erofs::compose_delta(keg.objects(), &before, &after, usize::MAX).unwrap();
     assert!(delta.is_none());
     let target = scratch.dir("target");
-    let options = MountOptions { like: Some(before), ..MountOptions::default() };
-    Mounts::new(&keg).read_only_with(&after, &target, options).unwrap();
+    Mounts::new(&keg).like(&before).read_only(&after, &target).unwrap();
     assert_eq!(fs::read(target.join("z")).unwrap(), noise(9000, 1));
 }

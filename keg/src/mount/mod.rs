@@ -27,24 +27,27 @@ mod delta_tests;
 pub(crate) mod fixture;
 mod kernel;
 mod layers;
+pub mod live;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod working;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, UnmountFlags, move_mount};
 
 use crate::erofs::ErofsError;
 use crate::store::StoreError;
 use crate::{Keg, Kid};
 
-pub use table::{unmount, unmount_all_below};
+pub use live::{Live, LiveError};
+pub use table::{keg_mount, unmount, unmount_all_below};
+pub use working::{Committed, Record, WorkingCopy, WorkingError};
 
 /// Mounts trees of a Keg.
 #[derive(Clone)]
@@ -52,6 +55,7 @@ pub struct Mounts {
     keg: Keg,
     images: cache::Images,
     mounted: layers::Mounted,
+    like: Option<Kid>,
 }
 
 /// What a mount allows; by default everything that its files do.
@@ -66,9 +70,6 @@ pub struct MountOptions {
     /// Writable mounts only: `sync` and `fsync` do nothing. The upper directory is worthless
     /// after a crash of the machine, which suits builds that start over.
     pub volatile: bool,
-    /// A tree that most of this one is probably the same as, such as the version before it: the
-    /// image then holds only what differs. Without it, one is looked for among the last images.
-    pub like: Option<Kid>,
 }
 
 /// Why something could not be mounted or unmounted.
@@ -134,6 +135,14 @@ pub enum MountError {
         /// Where.
         target: PathBuf,
     },
+    /// Something in it is open.
+    #[error(
+        "{target} is in use: a program has files open in it, or works in one of its directories"
+    )]
+    Busy {
+        /// Where.
+        target: PathBuf,
+    },
     /// Mounts keep coming back.
     #[error("{left} mounts below {dir} are still there; does something mount there meanwhile?")]
     Remaining {
@@ -148,7 +157,20 @@ impl Mounts {
     /// For the trees of this Keg.
     pub fn new(keg: &Keg) -> Self {
         let images = cache::Images::new(keg.home());
-        Self { keg: keg.clone(), images, mounted: layers::Mounted::default() }
+        Self { keg: keg.clone(), images, mounted: layers::Mounted::default(), like: None }
+    }
+
+    /// Whose trees it mounts.
+    pub fn keg(&self) -> &Keg {
+        &self.keg
+    }
+
+    /// The same, with a hint: a tree that most of those mounted with it are probably the same as,
+    /// such as the version before. Their images then hold only what differs. Without a hint, one is
+    /// looked for among the last images.
+    #[must_use]
+    pub fn like(&self, tree: &Kid) -> Self {
+        Self { like: Some(*tree), ..self.clone() }
     }
 
     /// Mounts a tree read-only at `target`, an existing directory.
@@ -213,10 +235,21 @@ impl Mounts {
         upper: Option<&Path>,
         options: MountOptions,
     ) -> Result<Detached, MountError> {
-        let images = self.images_of(tree, options.like.as_ref())?;
+        let stack = self.images.stack_of(self.keg.objects(), tree, self.like.as_ref())?;
+        self.detached_over(&stack, upper, options)
+    }
+
+    /// The same with images that are there.
+    fn detached_over(
+        &self,
+        stack: &cache::Stack,
+        upper: Option<&Path>,
+        options: MountOptions,
+    ) -> Result<Detached, MountError> {
+        let images = self.mounted.all(stack)?;
         let objects = open_directory(&self.keg.home().join("objects"))?;
         let upper = upper.map(upper_directories).transpose()?;
-        let label = format!("keg:{}", tree.short());
+        let label = stack.first().map_or(String::new(), |top| format!("keg:{}", top.tree.short()));
         let overlay = kernel::Overlay {
             label: &label,
             images: images.iter().map(|image| image.as_fd()).collect(),
@@ -227,11 +260,15 @@ impl Mounts {
         };
         Ok(Detached { fd: kernel::overlay(&overlay, &self.keg.home().join("tmp"))? })
     }
+}
 
-    /// The images of a tree, mounted nowhere, the top one first.
-    fn images_of(&self, tree: &Kid, like: Option<&Kid>) -> Result<Vec<Arc<OwnedFd>>, MountError> {
-        self.mounted.all(&self.images.stack_of(self.keg.objects(), tree, like)?)
-    }
+/// Takes away what crashes have left of live mounts and of working copies nobody wrote to, in the
+/// mount namespace of this process. Returns how many.
+///
+/// # Errors
+/// As [`live::sweep`] and [`working::sweep`].
+pub fn sweep(keg: &Keg) -> Result<usize, WorkingError> {
+    Ok(live::sweep(keg)? + working::sweep(keg)?)
 }
 
 /// A mount that is nowhere yet; dropping it takes it away.
@@ -245,7 +282,25 @@ impl Detached {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&self.fd, "", CWD, target, flags).map_err(io("mount at", target))
     }
+
+    /// Shows it at `target` in place of the mount that is there, without a moment in between: it
+    /// goes beneath that one, which is then taken away (`MOVE_MOUNT_BENEATH`, Linux 6.5). Files
+    /// that are open stay as they were.
+    fn replace(self, target: &Path) -> Result<(), MountError> {
+        let beneath = MoveMountFlags::from_bits_retain(MOVE_MOUNT_BENEATH);
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | beneath;
+        let moved = move_mount(&self.fd, "", CWD, target, flags);
+        moved.map_err(|errno| match errno {
+            Errno::INVAL => MountError::NotMounted { target: target.to_owned() },
+            errno => io("mount at", target)(errno),
+        })?;
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        rustix::mount::unmount(target, flags).map_err(io("unmount", target))
+    }
 }
+
+/// `linux/mount.h`.
+const MOVE_MOUNT_BENEATH: u32 = 0x200;
 
 fn attributes(options: MountOptions, writable: bool) -> MountAttrFlags {
     [

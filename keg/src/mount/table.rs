@@ -11,6 +11,8 @@ use super::{MountError, io};
 
 /// How often the table is read again until nothing is left.
 const ROUNDS: usize = 4;
+/// What the source of every mount of a Keg starts with.
+pub(super) const LABEL: &[u8] = b"keg:";
 const TABLE: &str = "/proc/self/mountinfo";
 
 /// Takes away what is mounted at `target` (the topmost, if several are). If files in it are still
@@ -28,6 +30,42 @@ pub fn unmount(target: &Path) -> Result<(), MountError> {
         Errno::INVAL | Errno::NOENT => MountError::NotMounted { target: target.to_owned() },
         errno => io("unmount", target)(errno),
     })
+}
+
+/// As [`unmount`], but not while something in it is open.
+///
+/// # Errors
+/// [`MountError::Busy`], [`MountError::NotMounted`], or the kernel refuses.
+pub fn unmount_idle(target: &Path) -> Result<(), MountError> {
+    rustix::mount::unmount(target, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {
+        Errno::BUSY => MountError::Busy { target: target.to_owned() },
+        Errno::INVAL | Errno::NOENT => MountError::NotMounted { target: target.to_owned() },
+        errno => io("unmount", target)(errno),
+    })
+}
+
+/// Whether what is mounted at `target` is an overlay of a Keg. `target` is a path without symbolic
+/// links.
+///
+/// # Errors
+/// The mount table cannot be read.
+pub fn keg_mount(target: &Path) -> Result<bool, MountError> {
+    let failed = |source| MountError::Io { action: "read", path: TABLE.into(), source };
+    let table = std::fs::read(TABLE).map_err(failed)?;
+    Ok(source_at(&table, target).is_some_and(|source| source.starts_with(LABEL)))
+}
+
+/// The source of the topmost mount at a path.
+fn source_at<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
+    // The newest is the last, except where one was put beneath it, which only flips do.
+    let mut lines = table.rsplit(|byte| *byte == b'\n');
+    let line = lines.find(|line| {
+        let point = line.split(|byte| *byte == b' ').nth(4);
+        point.is_some_and(|point| unescape(point) == target)
+    })?;
+    // `… - type source options`: the fields before the dash vary in number.
+    let mut fields = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-");
+    fields.nth(2)
 }
 
 /// Takes away everything mounted below `dir` (not at `dir` itself), by whomever, and returns how
@@ -95,4 +133,25 @@ fn unescape(field: &[u8]) -> PathBuf {
         }
     }
     PathBuf::from(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topmost_mount_of_a_path_counts() {
+        let table = b"1 0 8:1 / / rw - ext4 /dev/vda rw\n\
+            2 1 8:1 / /a rw shared:1 master:2 - overlay keg:K-01234567 ro\n\
+            3 1 0:9 / /b\\040c rw - overlay keg:K-89abcdef ro\n\
+            4 2 0:7 / /a rw - tmpfs none rw\n";
+        for (path, want) in [
+            ("/a", Some(&b"none"[..])),
+            ("/b c", Some(b"keg:K-89abcdef")),
+            ("/", Some(b"/dev/vda")),
+            ("/c", None),
+        ] {
+            assert_eq!(source_at(table, Path::new(path)), want, "{path}");
+        }
+    }
 }

@@ -111,8 +111,7 @@ fn options_reach_the_mount() {
     let default = MountOptions::default();
     check("plain", default, false, StatVfsMountFlags::RDONLY);
     check("writable", default, true, StatVfsMountFlags::empty());
-    let strict =
-        MountOptions { nosuid: true, nodev: true, noexec: true, volatile: true, like: None };
+    let strict = MountOptions { nosuid: true, nodev: true, noexec: true, volatile: true };
     let flags = StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV | StatVfsMountFlags::NOEXEC;
     check("strict", strict, false, flags | StatVfsMountFlags::RDONLY);
     check("strict-writable", strict, true, flags);
@@ -124,7 +123,8 @@ fn older_kernels_way_gives_the_same_mount() {
     let keg = scratch.keg();
     let tree = two_files(&keg);
     let mounts = Mounts::new(&keg);
-    let images = mounts.images_of(&tree, None).unwrap();
+    let stack = mounts.images.stack_of(keg.objects(), &tree, None).unwrap();
+    let images = mounts.mounted.all(&stack).unwrap();
     let objects = open_directory(&keg.home().join("objects")).unwrap();
     let (upper, work) = super::upper_directories(&scratch.dir("up")).unwrap();
     let overlay = kernel::Overlay {
@@ -262,7 +262,7 @@ fn figures_of_mounts() {
     let tree = take(&keg, &source);
     let mounts = Mounts::new(&keg);
     let start = Instant::now();
-    mounts.images_of(&tree, None).unwrap();
+    mounts.images.stack_of(keg.objects(), &tree, None).unwrap();
     println!("image of {} entries: {:?}", describe(&source).len(), start.elapsed());
     let middle = |mut times: Vec<Duration>| {
         times.sort_unstable();
