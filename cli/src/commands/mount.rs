@@ -8,7 +8,7 @@ use std::{
 use keg::{
     Keg, NamePath,
     mount::{self, Live, LiveError, MountError, MountOptions, Mounts, WorkingCopy, WorkingError},
-    names::CommitError,
+    names::{CommitError, Expected},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -151,10 +151,11 @@ fn list(keg: &Keg, how: Output) -> Result<(), CommandError> {
 /// Takes a mount away; a working copy only if nothing in it would be lost.
 pub fn unmount(dir: &Path, discard: bool, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    sweep(&keg);
     let target = dir.canonicalize().map_err(|error| {
         CommandError::user(format!("cannot look at {}", dir.display())).because(error)
     })?;
+    let was_mounted = mount::keg_mount(&target)?;
+    sweep(&keg);
     if let Some(copy) = WorkingCopy::at(&keg, &target)? {
         let path = copy.record().path.clone();
         if !discard && copy.is_changed()? {
@@ -169,7 +170,7 @@ pub fn unmount(dir: &Path, discard: bool, how: Output) -> Result<(), CommandErro
         end(pid, &keg, &target)?;
     } else if mount::keg_mount(&target)? {
         mount::unmount(&target)?;
-    } else {
+    } else if !was_mounted {
         return Err(CommandError::user(format!("no Keg is mounted at {}", dir.display()))
             .hint("`findmnt` shows what is"));
     }
@@ -208,12 +209,7 @@ pub fn commit(keg: &Keg, dir: &Path, to: &NamePath, how: &Change) -> Result<bool
     let message = how.message.as_deref().unwrap_or(&usual);
     let before = keg.head()?.seq;
     let done = match copy.commit(&author(), message, how.force) {
-        Err(WorkingError::Commit(error @ CommitError::Conflict { .. })) => {
-            return Err(CommandError::user(error.to_string()).hint(format!(
-                "`keg log {to}` shows who changed it; commit to another path to compare with \
-                 `keg diff`, or replace it with --force"
-            )));
-        }
+        Err(WorkingError::Commit(error)) => return Err(conflict(error, to)),
         done => done?,
     };
     let (seconds, kid) = (begun.elapsed().as_secs_f64(), done.entry.kid());
@@ -231,6 +227,19 @@ pub fn commit(keg: &Keg, dir: &Path, to: &NamePath, how: &Change) -> Result<bool
     let what = if changed { "version" } else { "nothing changed: still version" };
     output::line(&format!("{what} {} {}", done.version.seq, done.version.commit.short()))?;
     Ok(true)
+}
+
+fn conflict(error: CommitError, to: &NamePath) -> CommandError {
+    let CommitError::Conflict { expected, found, .. } = &error else { return error.into() };
+    let found = found.as_ref().and_then(|entry| entry.kid());
+    let hint = match (expected, found) {
+        (Expected::Kid(ours), Some(theirs)) => {
+            format!("`keg diff {} {}` shows what changed", ours.short(), theirs.short())
+        }
+        _ => format!("`keg log {to}` shows who changed it"),
+    };
+    CommandError::user(error.to_string())
+        .hint(format!("{hint}; commit to another path, or replace it with --force"))
 }
 
 impl From<MountError> for CommandError {

@@ -116,9 +116,13 @@ impl<'a> Composer<'a> {
     }
 
     /// The tree of the directory with this number.
-    pub(super) fn read(&self, number: u32, kid: &Kid) -> Result<Tree, ErofsError> {
-        let tree = self.objects.tree(kid);
-        tree.map_err(|e| self.read_error(&self.names[number as usize], e))
+    fn read(&self, number: u32, kid: &Kid) -> Result<Tree, ErofsError> {
+        self.objects.tree(kid).map_err(|source| self.unreadable(number, source))
+    }
+
+    /// The error for a directory that cannot be read.
+    pub(super) fn unreadable(&self, number: u32, source: StoreError) -> ErofsError {
+        self.read_error(&self.names[number as usize], source)
     }
 
     /// Gives a directory its entries, of which so many are directories.

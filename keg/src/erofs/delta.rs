@@ -12,7 +12,8 @@
 //! Specified by the kernel's `Documentation/filesystems/overlayfs.rst`, which has the same marks in
 //! lower layers. Mount it with `metacopy=on`: without, files whose data is an object are refused.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use super::compose::{At, Composer, OPAQUE, uuid};
 use super::model::{Dirent, Image, InodeKind};
@@ -24,9 +25,29 @@ use crate::store::{Objects, StoreError};
 
 /// Most entries that are looked at to find what changed about hard links.
 const MAX_COMPARED: usize = MAX_INODES;
+/// Most entries that are kept in memory meanwhile.
+const MAX_KEPT: usize = 200_000;
 
-/// Makes the image of what differs in `tree` from `base`. `None` if it would have more than `most`
-/// inodes, or cannot be trusted to be right (see [`shadows_objects`]): then make a full image.
+/// How much a delta may be and take.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Inodes of the image.
+    pub inodes: usize,
+    /// Entries that are compared: those of all directories in which something differs.
+    pub compared: usize,
+}
+
+/// A delta, and what it took.
+#[derive(Debug)]
+pub struct Composed {
+    /// The image.
+    pub image: Image,
+    /// Entries that were compared.
+    pub compared: usize,
+}
+
+/// Makes the image of what differs in `tree` from `base`. `None` if it would be more than `most`, or
+/// cannot be trusted to be right (see [`shadows_objects`]): then make a full image.
 ///
 /// # Errors
 /// As [`super::compose()`]; also if the base is not whole.
@@ -34,22 +55,26 @@ pub fn compose_delta(
     objects: &dyn Objects,
     base: &Kid,
     tree: &Kid,
-    most: usize,
-) -> Result<Option<Image>, ErofsError> {
+    most: Most,
+) -> Result<Option<Composed>, ErofsError> {
     let read = |path: &str, source| ErofsError::Read { tree: *tree, path: path.to_owned(), source };
     if shadows_objects(&objects.tree(base).map_err(|e| read("/", e))?) {
         return Ok(None);
     }
-    let moved = match changed_links(objects, base, tree) {
-        Ok(Some(links)) if links.is_empty() => Ok(Some(HashSet::new())),
-        Ok(Some(links)) => members(objects, tree, &links),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
+    let mut trees = Trees { objects, kept: HashMap::new(), entries: 0 };
+    let changed = changed_links(&mut trees, base, tree, most.compared);
+    let Some((links, compared)) = changed.map_err(|e| read("its hard links", e))? else {
+        return Ok(None);
     };
-    let Some(moved) = moved.map_err(|e| read("its hard links", e))? else { return Ok(None) };
+    let moved = match links.is_empty() {
+        true => Some(HashSet::new()),
+        false => members(objects, tree, &links).map_err(|e| read("its hard links", e))?,
+    };
+    let Some(moved) = moved else { return Ok(None) };
     let hash = blake3::Hasher::new().update(base.as_bytes()).update(tree.as_bytes()).finalize();
     let composer = Composer::new(objects, tree, uuid(hash.as_bytes()))?;
-    let mut delta = Delta { composer, moved, merges: Vec::new(), whiteout: None, most };
+    let most = most.inodes;
+    let mut delta = Delta { composer, trees, moved, merges: Vec::new(), whiteout: None, most };
     let root = Merge { number: 0, below: *base, tree: *tree, path: Vec::new() };
     delta.merges.push(root);
     while let Some(merge) = delta.merges.pop() {
@@ -59,7 +84,28 @@ pub fn compose_delta(
             return Ok(None);
         }
     }
-    Ok(Some(delta.composer.image))
+    Ok(Some(Composed { image: delta.composer.image, compared }))
+}
+
+/// Trees that were read already: those that differ are needed twice.
+struct Trees<'a> {
+    objects: &'a dyn Objects,
+    kept: HashMap<Kid, Rc<Tree>>,
+    entries: usize,
+}
+
+impl Trees<'_> {
+    fn get(&mut self, kid: &Kid) -> Result<Rc<Tree>, StoreError> {
+        if let Some(tree) = self.kept.get(kid) {
+            return Ok(tree.clone());
+        }
+        let tree = Rc::new(self.objects.tree(kid)?);
+        self.entries += tree.entries.len();
+        if self.entries <= MAX_KEPT {
+            self.kept.insert(*kid, tree.clone());
+        }
+        Ok(tree)
+    }
 }
 
 /// Whether the kernel could take a file of this tree for an object. A file's data is found by an
@@ -79,6 +125,7 @@ struct Merge {
 
 struct Delta<'a> {
     composer: Composer<'a>,
+    trees: Trees<'a>,
     /// Paths that must be in the image though nothing changed there: hard links of files that
     /// have others which did change, and the directories above.
     moved: HashSet<Vec<u8>>,
@@ -90,8 +137,8 @@ struct Delta<'a> {
 
 impl Delta<'_> {
     fn merge(&mut self, merge: Merge) -> Result<(), ErofsError> {
-        let before = self.composer.read(merge.number, &merge.below)?;
-        let after = self.composer.read(merge.number, &merge.tree)?;
+        let before = self.read(merge.number, &merge.below)?;
+        let after = self.read(merge.number, &merge.tree)?;
         let mut dirents = Vec::new();
         let mut directories = 0;
         for name in both(&before, &after) {
@@ -155,10 +202,14 @@ impl Delta<'_> {
     }
 
     /// Whether two versions of a directory have anything in common that is worth merging.
-    fn in_common(&self, number: u32, below: &Kid, tree: &Kid) -> Result<bool, ErofsError> {
-        let before = self.composer.read(number, below)?;
-        let after = self.composer.read(number, tree)?;
+    fn in_common(&mut self, number: u32, below: &Kid, tree: &Kid) -> Result<bool, ErofsError> {
+        let (before, after) = (self.read(number, below)?, self.read(number, tree)?);
         Ok(before.entries.keys().any(|name| after.entries.contains_key(name)))
+    }
+
+    fn read(&mut self, number: u32, kid: &Kid) -> Result<Rc<Tree>, ErofsError> {
+        let tree = self.trees.get(kid);
+        tree.map_err(|source| self.composer.unreadable(number, source))
     }
 
     fn whiteout(&mut self, directory: u32) -> Result<u32, ErofsError> {
@@ -183,13 +234,15 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     [path, b"/", name].concat()
 }
 
-/// The files with several names of which a name came, went, or stands for something else now;
-/// `None` if that is too much to find out.
+/// The files with several names of which a name came, went, or stands for something else now, and
+/// how many entries were compared. `None` if that is more than `most`.
 fn changed_links(
-    objects: &dyn Objects,
+    trees: &mut Trees<'_>,
     base: &Kid,
     tree: &Kid,
-) -> Result<Option<HashSet<LinkKey>>, StoreError> {
+    most: usize,
+) -> Result<Option<(HashSet<LinkKey>, usize)>, StoreError> {
+    let objects = trees.objects;
     let mut links = HashSet::new();
     let mut left = vec![(Some(*base), Some(*tree))];
     let mut compared = 0;
@@ -197,10 +250,10 @@ fn changed_links(
         if before == after {
             continue;
         }
-        let read = |kid: Option<Kid>| kid.map_or(Ok(Tree::default()), |kid| objects.tree(&kid));
+        let mut read = |kid: Option<Kid>| kid.map_or(Ok(Rc::default()), |kid| trees.get(&kid));
         let (before, after) = (read(before)?, read(after)?);
         compared += 1 + before.entries.len() + after.entries.len();
-        if compared > MAX_COMPARED {
+        if compared > most.min(MAX_COMPARED) {
             return Ok(None);
         }
         for name in both(&before, &after) {
@@ -225,7 +278,7 @@ fn changed_links(
             }
         }
     }
-    Ok(Some(links))
+    Ok(Some((links, compared)))
 }
 
 /// The paths of all names of these files, and of the directories above them; `None` if the tree is

@@ -32,9 +32,9 @@ mod xattr;
 
 use crate::kid::Kid;
 pub use compose::compose;
-pub use delta::compose_delta;
+pub use delta::{Composed, Most, compose_delta};
 pub use model::{Dirent, Image, Inode, InodeKind};
-pub use write::{HEADER_LEN, Header, Written, write, write_delta};
+pub use write::{Base, HEADER_LEN, Header, Written, write, write_delta};
 
 /// Files up to this many bytes are held in the image; larger ones are raw files of the store,
 /// which the kernel opens. Measured: 2048 halves their number, 4096 is refused by the kernel.

@@ -37,8 +37,18 @@ pub struct Header {
     pub bytes: u64,
     /// BLAKE3 of everything after this field.
     pub digest: [u8; 32],
-    /// For a delta image: the tree whose image has to lie below it.
-    pub base: Option<Kid>,
+    /// For a delta image: what has to lie below it.
+    pub base: Option<Base>,
+}
+
+/// What a delta image stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The tree whose image has to lie below it.
+    pub tree: Kid,
+    /// How many entries were compared to make it: what the next delta costs at least that has the
+    /// same base.
+    pub compared: u64,
 }
 
 /// Where the digest starts, and where it ends: what it is of starts there.
@@ -55,11 +65,15 @@ impl Header {
         if bytes.len() as u64 != HEADER_LEN || !bytes.starts_with(&HEADER_MAGIC) {
             return Ok(None);
         }
-        let (mut length, mut digest, mut base) = ([0; 8], [0; 32], [0; 32]);
+        let (mut length, mut digest) = ([0; 8], [0; 32]);
+        let (mut base, mut compared) = ([0; 32], [0; 8]);
         length.copy_from_slice(&bytes[8..DIGEST.start]);
         digest.copy_from_slice(&bytes[DIGEST]);
-        base.copy_from_slice(&bytes[DIGEST.end..DIGEST.end + 32]);
-        let base = (base != [0; 32]).then(|| Kid::from_bytes(base));
+        let rest = &bytes[DIGEST.end..];
+        base.copy_from_slice(&rest[..32]);
+        compared.copy_from_slice(&rest[32..40]);
+        let base = (base != [0; 32])
+            .then(|| Base { tree: Kid::from_bytes(base), compared: u64::from_le_bytes(compared) });
         Ok(Some(Self { bytes: u64::from_le_bytes(length), digest, base }))
     }
 
@@ -84,16 +98,17 @@ impl Header {
 }
 
 /// The header after its digest.
-fn rest_of_header(base: Option<&Kid>) -> [u8; HEADER_LEN as usize - DIGEST.end] {
+fn rest_of_header(base: Option<&Base>) -> [u8; HEADER_LEN as usize - DIGEST.end] {
     let mut out = [0; HEADER_LEN as usize - DIGEST.end];
     if let Some(base) = base {
-        out[..32].copy_from_slice(base.as_bytes());
+        out[..32].copy_from_slice(base.tree.as_bytes());
+        out[32..40].copy_from_slice(&base.compared.to_le_bytes());
     }
     out
 }
 
 /// The hasher of an image that has read the header.
-fn hasher(base: Option<&Kid>) -> blake3::Hasher {
+fn hasher(base: Option<&Base>) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&rest_of_header(base));
     hasher
@@ -107,13 +122,13 @@ pub fn write(image: &Image, out: &mut (impl Write + Seek)) -> Result<Written, Er
     write_over(image, None, out)
 }
 
-/// Writes a delta image, which needs the image of the tree `base` below it.
+/// Writes a delta image, which needs the image of the base below it.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_delta(
     image: &Image,
-    base: &Kid,
+    base: &Base,
     out: &mut (impl Write + Seek),
 ) -> Result<Written, ErofsError> {
     write_over(image, Some(base), out)
@@ -121,7 +136,7 @@ pub fn write_delta(
 
 fn write_over(
     image: &Image,
-    base: Option<&Kid>,
+    base: Option<&Base>,
     out: &mut (impl Write + Seek),
 ) -> Result<Written, ErofsError> {
     let xattrs = xattr::plan(&image.inodes)?;

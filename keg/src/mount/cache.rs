@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 use super::{MountError, bases};
-use crate::erofs::{self, ErofsError, Header};
+use crate::erofs::{self, Base, ErofsError, Header, Most};
 use crate::{Kid, machine, store::Objects};
 
 /// Images together may take this many bytes; then the longest unused go.
@@ -35,6 +35,9 @@ const DELTA_PART: u64 = 4;
 const MIN_BASE: u64 = 32 << 10;
 /// A delta with more bytes than this is a base for further ones, which would repeat it otherwise.
 const LARGE_DELTA: u64 = 32 << 10;
+/// So is one for which more entries than this had to be compared, a millisecond or two: the next one
+/// would have to compare them again.
+const LARGE_COMPARED: u64 = 8_000;
 /// Fewest bytes of an inode in an image, with its name.
 const MIN_INODE: u64 = 40;
 
@@ -54,7 +57,7 @@ pub struct Layer {
     /// Of which tree, together with those below.
     pub tree: Kid,
     /// On which it stands; `None`: it is full.
-    pub base: Option<Kid>,
+    pub base: Option<Base>,
     /// Where it is, or was.
     pub path: PathBuf,
     /// The file itself: another process may put a full image where there was a delta.
@@ -63,13 +66,24 @@ pub struct Layer {
     pub bytes: u64,
 }
 
+/// What an image is wanted of.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The tree.
+    pub tree: &'a Kid,
+    /// A tree that most of this one is probably the same as.
+    pub like: Option<&'a Kid>,
+    /// Others will follow it, and it will hardly be wanted again.
+    pub passing: bool,
+}
+
 /// Images that show a tree when they lie on each other: the top one first, the full one last.
 pub type Stack = Vec<Layer>;
 
 impl Layer {
     /// Whether images are made that stand on this one.
     pub fn is_base(&self) -> bool {
-        self.base.is_none() || self.bytes > LARGE_DELTA
+        self.base.is_none_or(|base| base.compared > LARGE_COMPARED) || self.bytes > LARGE_DELTA
     }
 }
 
@@ -79,17 +93,11 @@ impl Images {
         Self { dir, temporary, boot, until_trim: Arc::default() }
     }
 
-    /// The images of a tree, whole, made if need be. They may be deleted at any time after. `like`
-    /// is a tree that most of this one is probably the same as.
-    pub fn stack_of(
-        &self,
-        objects: &dyn Objects,
-        tree: &Kid,
-        like: Option<&Kid>,
-    ) -> Result<Stack, MountError> {
-        match self.find(tree)? {
+    /// The images of a tree, whole, made if need be. They may be deleted at any time after.
+    pub fn stack_of(&self, objects: &dyn Objects, wanted: Wanted<'_>) -> Result<Stack, MountError> {
+        match self.find(wanted.tree)? {
             Some(stack) => Ok(stack),
-            None => self.make(objects, tree, like),
+            None => self.make(objects, wanted),
         }
     }
 
@@ -107,7 +115,7 @@ impl Images {
             };
             let Header { bytes, base, .. } = header;
             stack.push(Layer { tree, base, path, file: Arc::new(file), bytes });
-            next = base;
+            next = base.map(|base| base.tree);
         }
         Ok(Some(stack))
     }
@@ -145,18 +153,14 @@ impl Images {
 
     /// Makes the image of a tree: a delta on the deepest base from which little differs, so that
     /// large differences are not repeated in each image; otherwise a full one.
-    fn make(
-        &self,
-        objects: &dyn Objects,
-        tree: &Kid,
-        like: Option<&Kid>,
-    ) -> Result<Stack, MountError> {
+    fn make(&self, objects: &dyn Objects, wanted: Wanted<'_>) -> Result<Stack, MountError> {
+        let tree = wanted.tree;
         // The kernel opens raw objects by itself, so they have to be in their places.
         objects
             .sync()
             .map_err(|source| MountError::Store { tree: *tree, source: source.into() })?;
-        let below = self.base_for(objects, tree, like)?;
-        let stack = match self.make_delta(objects, tree, below)? {
+        let below = self.base_for(objects, tree, wanted.like)?;
+        let stack = match self.make_delta(objects, wanted, below)? {
             Some(stack) => stack,
             None => self.make_full(objects, tree)?,
         };
@@ -190,21 +194,24 @@ impl Images {
     fn make_delta(
         &self,
         objects: &dyn Objects,
-        tree: &Kid,
+        wanted: Wanted<'_>,
         below: Option<Stack>,
     ) -> Result<Option<Stack>, MountError> {
+        let tree = wanted.tree;
         let Some(mut below) = below else { return Ok(None) };
         let full = below.last().map_or(0, |layer| layer.bytes);
         while full >= MIN_BASE && !below.is_empty() {
             let base = &below[0];
-            let is_full = below.len() == 1;
-            let most = match is_full {
-                true => full / DELTA_PART,
-                false => (full / DELTA_PART).min(LARGE_DELTA.max(base.bytes / DELTA_PART)),
+            let most = match base.base {
+                None => (full / DELTA_PART, u64::MAX),
+                Some(Base { compared, .. }) => (
+                    (full / DELTA_PART).min(LARGE_DELTA.max(base.bytes / DELTA_PART)),
+                    LARGE_COMPARED.max(compared / DELTA_PART),
+                ),
             };
             let suits = below.len() < MAX_LAYERS && base.is_base();
             if suits && let Some(layer) = self.try_delta(objects, tree, &base.tree, most)? {
-                if layer.is_base() {
+                if layer.is_base() && !wanted.passing {
                     bases::note(&self.dir, &self.temporary, tree);
                 }
                 below.insert(0, layer);
@@ -215,33 +222,38 @@ impl Images {
         Ok(None)
     }
 
-    /// Makes a delta, unless it would have more than `most` bytes.
+    /// Makes a delta, unless it would have more than `most` bytes, or compare more entries.
     fn try_delta(
         &self,
         objects: &dyn Objects,
         tree: &Kid,
         base: &Kid,
-        most: u64,
+        (bytes, compared): (u64, u64),
     ) -> Result<Option<Layer>, MountError> {
-        // MAX_IMAGE divided fits.
-        let inodes = (most / MIN_INODE) as usize;
+        // MAX_IMAGE divided fits, and more entries than usize are in no memory.
+        let inodes = (bytes / MIN_INODE) as usize;
+        let most = Most { inodes, compared: usize::try_from(compared).unwrap_or(usize::MAX) };
         // A base that is not whole any more is none; what is wrong with the tree itself is found
         // when its full image is made.
-        let Ok(Some(composed)) = erofs::compose_delta(objects, base, tree, inodes) else {
+        let Ok(Some(composed)) = erofs::compose_delta(objects, base, tree, most) else {
             return Ok(None);
         };
+        let base = Base { tree: *base, compared: composed.compared as u64 };
         let file = self.draft()?;
-        let written = erofs::write_delta(&composed, base, &mut BufWriter::new(&file));
+        let written = erofs::write_delta(&composed.image, &base, &mut BufWriter::new(&file));
         let written = written.map_err(of(tree))?;
-        if written.bytes > most {
+        if written.bytes > bytes {
             return Ok(None);
         }
-        self.place(tree, Some(*base), file, written.bytes).map(Some)
+        self.place(tree, Some(base), file, written.bytes).map(Some)
     }
 
-    /// Deletes an image that nobody will want again, unless others may stand on it.
-    pub fn forget(&self, layer: &Layer) {
-        if !layer.is_base() {
+    /// Deletes the images of a stack that is in passing and is followed by another, but those that
+    /// other trees may well stand on.
+    pub fn forget(&self, before: &[Layer], after: &[Layer]) {
+        let kept = |layer: &&Layer| after.iter().any(|other| other.tree == layer.tree);
+        let small = |layer: &&Layer| layer.base.is_some() || layer.bytes < MIN_BASE;
+        for layer in before.iter().filter(small).filter(|layer| !kept(layer)) {
             // If it stays, it goes as the longest unused one.
             let _ = fs::remove_file(&layer.path);
         }
@@ -268,7 +280,7 @@ impl Images {
     fn place(
         &self,
         tree: &Kid,
-        base: Option<Kid>,
+        base: Option<Base>,
         file: tempfile::NamedTempFile,
         bytes: u64,
     ) -> Result<Layer, MountError> {

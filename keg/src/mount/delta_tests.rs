@@ -13,10 +13,12 @@ use proptest::test_runner::TestRunner;
 use super::fixture::{Scratch, assert_same, describe, noise};
 use super::{Detached, MountOptions, Mounts, attributes, kernel, open_directory, unmount};
 use crate::erofs::tests::random::{Plan, attrs, leaf, name, plan, store};
+use crate::erofs::{Base, Most};
 use crate::object::{Attrs, Entry, EntryName, Tree};
 use crate::{Keg, Kid, erofs};
 
 const CASES: u32 = 64;
+const ANY: Most = Most { inodes: usize::MAX, compared: usize::MAX };
 
 /// A change of a random tree, at the path that the number picks.
 #[derive(Clone, Debug)]
@@ -114,7 +116,7 @@ fn apply(root: &mut Directory, change: Change, number: u64) {
 }
 
 /// Mounts images over each other, the top one first.
-fn mount(keg: &Keg, images: &[(&erofs::Image, Option<Kid>)], target: &Path) {
+fn mount(keg: &Keg, images: &[(&erofs::Image, Option<Base>)], target: &Path) {
     let dir = keg.home().join("tmp");
     let layers = images.iter().map(|(image, base)| {
         let mut file = tempfile::NamedTempFile::new_in(&dir).unwrap();
@@ -170,14 +172,14 @@ fn check(keg: &Keg, scratch: &Scratch, trees: &[Kid]) {
     let objects = keg.objects();
     let full: Vec<_> = trees.iter().map(|tree| erofs::compose(objects, tree).unwrap()).collect();
     let delta = |pair: &[Kid]| {
-        erofs::compose_delta(objects, &pair[0], &pair[1], usize::MAX).unwrap().expect("a delta")
+        erofs::compose_delta(objects, &pair[0], &pair[1], ANY).unwrap().expect("a delta").image
     };
     let deltas: Vec<_> = trees.windows(2).map(delta).collect();
     let (one, two) = (scratch.dir("one"), scratch.dir("two"));
     for last in 1..trees.len() {
         let mut images = vec![(&full[0], None)];
         for (delta, base) in deltas[..last].iter().zip(trees) {
-            images.insert(0, (delta, Some(*base)));
+            images.insert(0, (delta, Some(Base { tree: *base, compared: 0 })));
         }
         mount(keg, &images, &one);
         mount(keg, &[(&full[last], None)], &two);
@@ -316,7 +318,7 @@ fn trees_that_look_like_objects_get_no_delta() {
     let trap = directory(&keg, &[(rest, file(&keg, 9000, 2, 0))]);
     let before = directory(&keg, &[(first, trap.clone())]).kid().unwrap();
     let after = directory(&keg, &[(first, trap), ("z", big)]).kid().unwrap();
-    let delta = erofs::compose_delta(keg.objects(), &before, &after, usize::MAX).unwrap();
+    let delta = erofs::compose_delta(keg.objects(), &before, &after, ANY).unwrap();
     assert!(delta.is_none());
     let target = scratch.dir("target");
     Mounts::new(&keg).like(&before).read_only(&after, &target).unwrap();

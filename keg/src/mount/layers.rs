@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{MountError, cache::Layer, kernel};
 use crate::Kid;
+use crate::erofs::Base;
 
 /// Most bases that a process keeps mounted.
 const MAX_KEPT: usize = 16;
 
-/// Which image: its tree, and the tree it stands on.
-type Key = (Kid, Option<Kid>);
+/// Which image: its tree, and what it stands on.
+type Key = (Kid, Option<Base>);
 
 /// The kept ones, the last used in front.
 #[derive(Clone, Default)]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::Stack;
+use super::cache::{Stack, Wanted};
 use super::table::{self, unmount};
 use super::{MountError, MountOptions, Mounts, WorkingError, working};
 use crate::inotify::Bell;
@@ -176,18 +176,17 @@ impl Live {
         let like = self.shown.iter().find(|layer| layer.is_base()).map(|layer| layer.tree);
         let options = MountOptions { nosuid: true, nodev: true, ..MountOptions::default() };
         let begun = Instant::now();
-        let stack = self.mounts.images.stack_of(keg.objects(), &tree, like.as_ref())?;
+        // Versions of the namespace come by the thousand.
+        let wanted = Wanted { tree: &tree, like: like.as_ref(), passing: true };
+        let stack = self.mounts.images.stack_of(keg.objects(), wanted)?;
         let image = begun.elapsed();
         let begun = Instant::now();
         let mount = self.mounts.detached_over(&stack, None, options)?;
-        match self.shown.first() {
-            Some(before) => {
-                mount.replace(&self.target)?;
-                // Versions of the namespace come by the thousand, and are seldom shown again.
-                self.mounts.images.forget(before);
-            }
-            None => mount.attach(&self.target)?,
+        match self.shown.is_empty() {
+            true => mount.attach(&self.target)?,
+            false => mount.replace(&self.target)?,
         }
+        self.mounts.images.forget(&self.shown, &stack);
         self.shown = stack;
         Ok(Some(Flip { seq: head.seq, tree, image, swap: begun.elapsed() }))
     }
@@ -305,4 +304,70 @@ fn namespace() -> PathBuf {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LiveError {
     move |source| LiveError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Txn;
+    use crate::mount::fixture::{Scratch, noise};
+    use crate::mount::unmount_all_below;
+
+    fn set(keg: &Keg, path: &str, bytes: &[u8]) {
+        let entry = keg.objects().put_bytes(bytes).expect("put");
+        let path: NamePath = path.parse().expect("a path");
+        keg.commit(Txn::new("test", "set").set(path, entry)).expect("commit");
+    }
+
+    #[test]
+    fn each_name_is_its_current_value() {
+        let scratch = Scratch::new();
+        let keg = scratch.keg();
+        let target = scratch.dir("live");
+        set(&keg, "/a/one", b"1");
+        let mounts = Mounts::new(&keg);
+        let mut live = Live::new(&mounts, &NamePath::root(), &target).expect("mount");
+        assert!(live.refresh().unwrap().is_none(), "nothing changed");
+        let open = File::open(target.join("a/one")).unwrap();
+        for round in 0..40_u64 {
+            set(&keg, "/a/one", &noise(3000, round));
+            set(&keg, &format!("/b/{round}"), b"new");
+            assert!(live.wait(Duration::from_secs(5)).unwrap(), "the bell rings");
+            let flip = live.refresh().unwrap().expect("a flip");
+            assert_eq!(flip.tree, keg.head().unwrap().tree);
+            assert_eq!(fs::read(target.join("a/one")).unwrap(), noise(3000, round));
+            assert_eq!(fs::read_dir(target.join("b")).unwrap().count() as u64, round + 1);
+        }
+        assert_eq!(io::read_to_string(open).unwrap(), "1", "what is open stays");
+        let images = fs::read_dir(keg.home().join("img")).unwrap().count();
+        assert!(images < 8, "{images} images are left");
+        drop(live);
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        assert_eq!(unmount_all_below(keg.home()).unwrap(), 0);
+        assert_eq!(records(&keg).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_directory_may_come_and_go_and_be_a_file() {
+        let scratch = Scratch::new();
+        let keg = scratch.keg();
+        let target = scratch.dir("live");
+        let path: NamePath = "/a".parse().unwrap();
+        let mut live = Live::new(&Mounts::new(&keg), &path, &target).expect("mount");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        set(&keg, "/a/x", b"1");
+        live.refresh().unwrap().expect("a flip");
+        keg.commit(Txn::new("test", "rm").remove(path.clone())).unwrap();
+        set(&keg, "/a", b"a file");
+        let error = live.refresh().expect_err("a file");
+        assert!(matches!(error, LiveError::NotADirectory { .. }), "{error:?}");
+        assert!(target.join("x").exists(), "it shows what it was");
+        keg.commit(Txn::new("test", "rm").remove(path)).unwrap();
+        live.refresh().unwrap().expect("a flip");
+        assert!(!target.join("x").exists());
+        unmount(&target).unwrap();
+        set(&keg, "/a/x", b"1");
+        let error = live.refresh().expect_err("taken away");
+        assert!(matches!(error, LiveError::Mount(MountError::NotMounted { .. })), "{error:?}");
+    }
 }

@@ -22,6 +22,8 @@
 mod bases;
 mod cache;
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
 mod delta_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -235,7 +237,8 @@ impl Mounts {
         upper: Option<&Path>,
         options: MountOptions,
     ) -> Result<Detached, MountError> {
-        let stack = self.images.stack_of(self.keg.objects(), tree, self.like.as_ref())?;
+        let wanted = cache::Wanted { tree, like: self.like.as_ref(), passing: false };
+        let stack = self.images.stack_of(self.keg.objects(), wanted)?;
         self.detached_over(&stack, upper, options)
     }
 

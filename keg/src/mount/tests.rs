@@ -36,8 +36,12 @@ fn image_path(keg: &Keg, tree: &Kid) -> PathBuf {
     keg.home().join("img").join(format!("{}.erofs", tree.to_hex()))
 }
 
+fn wanted(tree: &Kid) -> super::cache::Wanted<'_> {
+    super::cache::Wanted { tree, like: None, passing: false }
+}
+
 fn image_of(images: &super::cache::Images, keg: &Keg, tree: &Kid) -> PathBuf {
-    images.stack_of(keg.objects(), tree, None).unwrap().remove(0).path
+    images.stack_of(keg.objects(), wanted(tree)).unwrap().remove(0).path
 }
 
 /// The error with its causes, as people see it.
@@ -123,7 +127,7 @@ fn older_kernels_way_gives_the_same_mount() {
     let keg = scratch.keg();
     let tree = two_files(&keg);
     let mounts = Mounts::new(&keg);
-    let stack = mounts.images.stack_of(keg.objects(), &tree, None).unwrap();
+    let stack = mounts.images.stack_of(keg.objects(), wanted(&tree)).unwrap();
     let images = mounts.mounted.all(&stack).unwrap();
     let objects = open_directory(&keg.home().join("objects")).unwrap();
     let (upper, work) = super::upper_directories(&scratch.dir("up")).unwrap();
@@ -262,7 +266,7 @@ fn figures_of_mounts() {
     let tree = take(&keg, &source);
     let mounts = Mounts::new(&keg);
     let start = Instant::now();
-    mounts.images.stack_of(keg.objects(), &tree, None).unwrap();
+    mounts.images.stack_of(keg.objects(), wanted(&tree)).unwrap();
     println!("image of {} entries: {:?}", describe(&source).len(), start.elapsed());
     let middle = |mut times: Vec<Duration>| {
         times.sort_unstable();

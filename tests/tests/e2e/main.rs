@@ -9,6 +9,7 @@ mod deploys;
 mod gc;
 mod history;
 mod isolation;
+mod mounts;
 mod oci;
 mod path;
 mod registries;
