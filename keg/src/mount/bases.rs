@@ -45,11 +45,22 @@ pub fn note(dir: &Path, temporary: &Path, tree: &Kid) {
 
 /// The noted tree that most of this one is the same as, if at least three quarters are.
 pub fn nearest(objects: &dyn Objects, tree: &Kid, noted: &[Kid]) -> Option<Kid> {
-    let alike = noted.iter().filter(|base| *base != tree).filter_map(|base| {
+    let others = noted.iter().filter(|base| *base != tree);
+    let alike = others.filter(|base| is_of_a_size(objects, base, tree)).filter_map(|base| {
         let (same, all) = alike(objects, base, tree)?;
         (same * 4 >= all * 3).then_some((same, base))
     });
     alike.max_by_key(|(same, _)| *same).map(|(_, base)| *base)
+}
+
+/// Whether a tree has at least half as many entries as another. One with far fewer is better off
+/// with an image of its own than with one that says what of the other is not there.
+pub fn is_of_a_size(objects: &dyn Objects, base: &Kid, tree: &Kid) -> bool {
+    let entries = |tree: &Kid| {
+        let tree = objects.tree(tree).ok()?;
+        Some(tree.entries.values().map(weight).fold(0, u64::saturating_add))
+    };
+    entries(base).zip(entries(tree)).is_some_and(|(base, tree)| tree >= base / 2)
 }
 
 /// How many entries of a tree are the same in another, as far as a short look tells, and how many

@@ -184,7 +184,9 @@ impl Images {
     ) -> Result<Option<Stack>, MountError> {
         let noted = || bases::nearest(objects, tree, &bases::read(&self.dir));
         for base in like.copied().into_iter().chain(std::iter::once_with(noted).flatten()) {
-            if let Some(stack) = self.find(&base)? {
+            if bases::is_of_a_size(objects, &base, tree)
+                && let Some(stack) = self.find(&base)?
+            {
                 return Ok(Some(stack));
             }
         }
