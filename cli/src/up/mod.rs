@@ -30,6 +30,10 @@ pub fn up(args: Up) -> Result<(), CommandError> {
     let _lock = take_lock(&home)?;
     let front = bind(args.listen, "--listen")?;
     let router = bind(args.router, "--router")?;
+    // Here, where people's mounts are, not in the namespace that follows.
+    if let Err(error) = keg::mount::sweep(&keg) {
+        eprintln!("keg up: what a crash left of `keg mount` cannot be taken away: {error}");
+    }
     own_mounts()?;
     let running = Running {
         pid: std::process::id(),

@@ -255,7 +255,8 @@ fn named_pairs_of_trees() {
     };
     let mut hole = keg.objects().put_bytes(&vec![0; 1 << 20]).unwrap();
     hole.attrs.mode = 0o600;
-    let cases: &[(&str, Vec<(&str, Entry)>, Vec<(&str, Entry)>)] = &[
+    type Names<'a> = Vec<(&'a str, Entry)>;
+    let cases: &[(&str, Names<'_>, Names<'_>)] = &[
         ("nothing", vec![("a", big(0))], vec![("a", big(0))]),
         ("all gone", vec![("a", big(0)), ("kept", kept.clone())], vec![]),
         ("from nothing", vec![], vec![("a", big(0)), ("kept", kept.clone())]),

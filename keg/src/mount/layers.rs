@@ -19,10 +19,12 @@ const MAX_KEPT: usize = 16;
 /// Which image: its tree, and what it stands on.
 type Key = (Kid, Option<Base>);
 
+type Kept = VecDeque<(Key, Arc<OwnedFd>)>;
+
 /// The kept ones, the last used in front.
 #[derive(Clone, Default)]
 pub struct Mounted {
-    kept: Arc<Mutex<VecDeque<(Key, Arc<OwnedFd>)>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Mounted {

@@ -176,6 +176,11 @@ impl Live {
         let like = self.shown.iter().find(|layer| layer.is_base()).map(|layer| layer.tree);
         let options = MountOptions { nosuid: true, nodev: true, ..MountOptions::default() };
         let begun = Instant::now();
+        // Until it shows.
+        let _loose = match self.shown.first() {
+            Some(before) => crate::pack::keep_loose_after(&keg, &before.tree, &tree)?,
+            None => crate::pack::keep_loose(&keg, &tree)?,
+        };
         // Versions of the namespace come by the thousand.
         let wanted = Wanted { tree: &tree, like: like.as_ref(), passing: true };
         let stack = self.mounts.images.stack_of(keg.objects(), wanted)?;
@@ -345,6 +350,31 @@ mod tests {
         assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
         assert_eq!(unmount_all_below(keg.home()).unwrap(), 0);
         assert_eq!(records(&keg).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_was_packed_comes_back_before_it_shows() {
+        let scratch = Scratch::new();
+        let keg = scratch.keg();
+        let target = scratch.dir("live");
+        for round in 0..3 {
+            set(&keg, "/a/one", &noise(300_000, round));
+        }
+        let options = crate::pack::PackOptions::default();
+        crate::pack::pack(&keg, &options, &mut |_| {}).expect("packed");
+        let mut live = Live::new(&Mounts::new(&keg), &NamePath::root(), &target).expect("mount");
+        assert_eq!(fs::read(target.join("a/one")).unwrap(), noise(300_000, 2));
+        let old = keg.version(1).unwrap();
+        let path: NamePath = "/a/one".parse().unwrap();
+        let entry = keg.get_at(&path, &old).unwrap().expect("it was there");
+        let dir = keg.get_at(&"/a".parse().unwrap(), &keg.version(2).unwrap()).unwrap().unwrap();
+        let object = crate::erofs::compose::object_path(&entry.kid().unwrap());
+        assert!(!keg.home().join("objects").join(&object[1..]).exists(), "it is packed");
+        let txn = Txn::new("test", "revert").set(path, entry);
+        keg.commit(txn.set("/b".parse().unwrap(), dir)).unwrap();
+        live.refresh().unwrap().expect("a flip");
+        assert_eq!(fs::read(target.join("a/one")).unwrap(), noise(300_000, 0));
+        assert_eq!(fs::read(target.join("b/one")).unwrap(), noise(300_000, 1));
     }
 
     #[test]

@@ -12,11 +12,11 @@ use std::{
 };
 
 use crate::{
-    Keg, Kid,
+    Keg, Kid, NamePath,
     kid::KidPrefix,
-    object::Kind,
+    object::{Entry, Kind, Value},
     store::{
-        Objects, StoreError,
+        INLINE_MAX, Objects, StoreError,
         durable::{lock_file, lock_shared, replace_file},
         io,
         packs::directory,
@@ -134,14 +134,7 @@ pub(crate) struct Loose {
 /// A blob is missing or damaged, or the disk's.
 pub(crate) fn keep_loose(keg: &Keg, tree: &Kid) -> Result<Loose, StoreError> {
     let home = keg.home();
-    // A Keg in memory has no loose objects, and nothing to mount them from.
-    let lock = if home.join("objects").exists() {
-        lock_file(&lock_path(home))?
-    } else {
-        File::open(home).map_err(io("opening the Keg's directory"))?
-    };
-    let guard = Loose { _lock: lock_shared(lock)? };
-    let epoch = epoch(home)?;
+    let (guard, epoch) = guard(home)?;
     if epoch == 0 {
         return Ok(guard);
     }
@@ -154,6 +147,47 @@ pub(crate) fn keep_loose(keg: &Keg, tree: &Kid) -> Result<Loose, StoreError> {
     // Without the note it is looked at again the next time.
     let _ = fs::write(&noted, now);
     Ok(guard)
+}
+
+/// As [`keep_loose`] for a tree that takes the place of another, mounted one: in time proportional
+/// to what differs.
+pub(crate) fn keep_loose_after(keg: &Keg, before: &Kid, tree: &Kid) -> Result<Loose, StoreError> {
+    let (objects, home) = (keg.objects(), keg.home());
+    let (guard, epoch) = guard(home)?;
+    if epoch == 0 {
+        return Ok(guard);
+    }
+    let (old, new) = (objects.tree_entry(before)?, objects.tree_entry(tree)?);
+    let mut wanted = Vec::new();
+    for (_, _, new) in crate::names::diff(objects, &NamePath::root(), Some(old), Some(new))? {
+        match new {
+            Some(Entry { value: Value::File { kid, size }, .. }) if size > INLINE_MAX as u64 => {
+                wanted.push((kid, Some(size)));
+            }
+            Some(entry) => {
+                if let Some(kid) = objects.directory_of(&entry)? {
+                    super::rehydrate::tree(keg, &kid, &mut |_| {})?;
+                }
+            }
+            None => {}
+        }
+    }
+    if !wanted.is_empty() {
+        objects.sync()?;
+        super::rehydrate::blobs(home, &wanted, &mut |_| {})?;
+    }
+    Ok(guard)
+}
+
+/// The guard, and how often something was packed.
+fn guard(home: &Path) -> Result<(Loose, u64), StoreError> {
+    // A Keg in memory has no loose objects, and nothing to mount them from.
+    let lock = if home.join("objects").exists() {
+        lock_file(&lock_path(home))?
+    } else {
+        File::open(home).map_err(io("opening the Keg's directory"))?
+    };
+    Ok((Loose { _lock: lock_shared(lock)? }, epoch(home)?))
 }
 
 #[cfg(test)]

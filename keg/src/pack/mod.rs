@@ -31,7 +31,7 @@ use std::{
 
 use encode::{Encoder, Packed};
 pub use hot::Removing;
-pub(crate) use hot::{Loose, keep_loose};
+pub(crate) use hot::{Loose, keep_loose, keep_loose_after};
 use remove::Remover;
 pub use report::{
     Counts, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report, Swept, Which,

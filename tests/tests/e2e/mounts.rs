@@ -9,7 +9,8 @@ use std::{
 use keg::Keg;
 use keg_tests::{
     World,
-    process::{Running, run, until},
+    process::{Running, run},
+    until,
 };
 use serde_json::{Value as Json, json};
 
