@@ -9,7 +9,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
@@ -40,6 +40,13 @@ const LARGE_DELTA: u64 = 32 << 10;
 const LARGE_COMPARED: u64 = 8_000;
 /// Fewest bytes of an inode in an image, with its name.
 const MIN_INODE: u64 = 40;
+
+/// What the names of images in the making start with.
+const DRAFT: &str = "image-";
+/// What the names of directories start with at which an image is mounted for a moment.
+pub const ATTACHED: &str = "mount-";
+/// An image in the making is written to all the time.
+const DRAFT_AGE: Duration = Duration::from_secs(600);
 
 /// The images of a Keg.
 #[derive(Clone)]
@@ -275,7 +282,7 @@ impl Images {
     }
 
     fn draft(&self) -> Result<tempfile::NamedTempFile, MountError> {
-        let made = tempfile::Builder::new().prefix("image-").tempfile_in(&self.temporary);
+        let made = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.temporary);
         made.map_err(failed("make a file in", &self.temporary))
     }
 
@@ -317,6 +324,26 @@ impl Images {
             total -= bytes;
         }
         Ok(())
+    }
+}
+
+/// Removes what processes that were killed while they made images or mounts have left: files and
+/// empty directories that nobody has touched for a while.
+pub fn sweep_drafts(temporary: &Path) {
+    let entries = fs::read_dir(temporary).into_iter().flatten().flatten().take(CACHE_FILES);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let touched = entry.metadata().and_then(|meta| meta.modified());
+        if !touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > DRAFT_AGE)) {
+            continue;
+        }
+        // What is in use after all, such as a mount point, stays.
+        if name.starts_with(DRAFT.as_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        } else if name.starts_with(ATTACHED.as_bytes()) {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

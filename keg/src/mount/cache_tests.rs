@@ -114,3 +114,24 @@ fn an_image_whose_base_is_gone_or_torn_is_made_again() {
         fs::remove_file(keg.home().join("img").join(format!("{}.erofs", near.to_hex()))).unwrap();
     }
 }
+
+#[test]
+fn what_killed_processes_left_in_the_making_goes() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let tmp = keg.home().join("tmp");
+    let names = ["image-old", "image-new", "mount-old", "other-old"];
+    for name in names {
+        let path = tmp.join(name);
+        match name.starts_with("mount") {
+            true => fs::create_dir(&path).unwrap(),
+            false => fs::write(&path, "half").unwrap(),
+        }
+        if name.ends_with("old") {
+            super::fixture::set_time(&path, 1_000_000, 0);
+        }
+    }
+    super::sweep(&keg).unwrap();
+    let left: Vec<_> = names.into_iter().filter(|name| tmp.join(name).exists()).collect();
+    assert_eq!(left, ["image-new", "other-old"]);
+}

@@ -11,7 +11,7 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
 };
 
-use super::cache::Layer;
+use super::cache::{ATTACHED, Layer};
 use super::{MountError, io, unsuitable};
 
 /// Most that is read of what the kernel says about a failure.
@@ -115,7 +115,7 @@ struct Attached {
 
 impl Attached {
     fn new(mount: BorrowedFd<'_>, temporary: &Path) -> Result<Self, MountError> {
-        let dir = tempfile::Builder::new().prefix("mount-").tempdir_in(temporary);
+        let dir = tempfile::Builder::new().prefix(ATTACHED).tempdir_in(temporary);
         let dir = dir.map_err(|source| MountError::Io {
             action: "make a directory in",
             path: temporary.to_owned(),

@@ -271,6 +271,7 @@ impl Mounts {
 /// # Errors
 /// As [`live::sweep`] and [`working::sweep`].
 pub fn sweep(keg: &Keg) -> Result<usize, WorkingError> {
+    cache::sweep_drafts(&keg.home().join("tmp"));
     Ok(live::sweep(keg)? + working::sweep(keg)?)
 }
 

@@ -172,3 +172,41 @@ fn the_next_start_takes_away_what_a_killed_one_left() {
     }
     world.assert_clean();
 }
+
+/// Killed at any moment: the next start has a clean Keg, and what was mounted can be taken away.
+#[test]
+fn killed_at_any_moment() {
+    let world = world();
+    let source = put_tree(&world);
+    let targets = ["value", "copy", "live"].map(|name| dir(&world, name));
+    let [value, copy, live_at] = targets.each_ref().map(|target| text(target));
+    let commands = [
+        vec!["mount", &value, "/a/tree"],
+        vec!["mount", "--rw", "/a/tree", &copy],
+        vec!["mount", &live_at],
+    ];
+    for round in 0..30_u64 {
+        let command = &commands[round as usize % 3];
+        let started = Running::start(&mut world.keg_command(command));
+        if round % 3 == 2 && round > 15 {
+            // Until it flips.
+            std::thread::sleep(std::time::Duration::from_millis(40));
+            world.keg(&["put", "/a/one", &text(&source.join("below/1")), "--force"]).ok();
+        }
+        std::thread::sleep(std::time::Duration::from_micros(round * 7919 % 40_000));
+        started.signal(libc::SIGKILL);
+        started.wait();
+        world.keg(&["mount"]).ok();
+        for target in [&value, &copy] {
+            let done = world.keg(&["unmount", target]);
+            let nothing = done.err.contains("no Keg is mounted");
+            assert!(done.code == 0 || nothing, "round {round}: {done:?}");
+        }
+        targets.iter().for_each(|target| nothing_left(&world, target));
+        let undone = world.keg(&["mount", &value, "/a/tree"]);
+        assert_eq!(undone.code, 0, "round {round}: {undone:?}");
+        assert_eq!(fs::read_dir(targets[0].join("below")).expect("there").count(), 20);
+        world.keg(&["unmount", &value]).ok();
+    }
+    world.assert_clean();
+}
