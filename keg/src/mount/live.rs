@@ -99,9 +99,9 @@ pub struct Flip {
     pub seq: u64,
     /// The tree that is shown.
     pub tree: Kid,
-    /// To make the image.
+    /// To make the image and mount it, nowhere yet.
     pub image: Duration,
-    /// To mount it and put it in place.
+    /// To put it in place.
     pub swap: Duration,
 }
 
@@ -184,16 +184,17 @@ impl Live {
         // Versions of the namespace come by the thousand.
         let wanted = Wanted { tree: &tree, like: like.as_ref(), passing: true };
         let stack = self.mounts.images.stack_of(keg.objects(), wanted)?;
+        let mount = self.mounts.detached_over(&stack, None, options)?;
         let image = begun.elapsed();
         let begun = Instant::now();
-        let mount = self.mounts.detached_over(&stack, None, options)?;
         match self.shown.is_empty() {
             true => mount.attach(&self.target)?,
             false => mount.replace(&self.target)?,
         }
+        let swap = begun.elapsed();
         self.mounts.images.forget(&self.shown, &stack);
         self.shown = stack;
-        Ok(Some(Flip { seq: head.seq, tree, image, swap: begun.elapsed() }))
+        Ok(Some(Flip { seq: head.seq, tree, image, swap }))
     }
 
     fn tree_at(&self, keg: &Keg, head: &crate::Version) -> Result<Kid, LiveError> {
