@@ -266,9 +266,11 @@ pub enum Command {
         output: Output,
     },
     /// Show a value, or the namespace as it changes, as ordinary files
-    #[command(
-        after_help = "Example:\n  keg mount /mnt/blog /oci-images/blog@K-12ab34cd\n  keg mount /mnt/keg            the whole namespace, each name at its current value, until Ctrl-C\n  keg mount --live /mnt/apps /apps\n  keg mount --rw /photos ~/photos   to be written, then `keg commit ~/photos /photos`\n  keg mount                     lists working copies"
-    )]
+    #[command(after_help = "Example:\n  keg mount /mnt/blog /oci-images/blog@K-12ab34cd\n  \
+keg mount /mnt/keg            the whole namespace, as it changes, until Ctrl-C\n  \
+keg mount --live /mnt/apps /apps\n  \
+keg mount --rw /photos ~/photos   to be written; then `keg commit ~/photos /photos`\n  \
+keg mount                     lists working copies")]
     Mount(Mount),
     /// Take away what `keg mount` put there
     #[command(

@@ -1,8 +1,8 @@
 //! Measures the live namespace: how long a flip takes, and whether anyone notices.
 //!
-//! `cargo run --release -p keg --example live_flips -- WORK-DIR [NAMES [FLIPS]]`, as root. While one
-//! name after the other is changed, another process looks at and reads names all the time; it must
-//! never fail, and never see a name go back. It works in a mount namespace of its own.
+//! `cargo run --release -p keg --example live_flips -- WORK-DIR [NAMES [FLIPS]]`, as root. While
+//! one name after the other is changed, another process looks at and reads names all the time; it
+//! must never fail, and never see a name go back. It works in a mount namespace of its own.
 
 use std::{
     fs,

@@ -190,7 +190,7 @@ impl<'a> Composer<'a> {
                 Ok(InodeKind::Device { block: *block, major: *major, minor: *minor })
             }
             Value::Fifo => Ok(InodeKind::Fifo),
-            // What it points to is not part of this tree: a link that leads nowhere, and says where.
+            // What it points to is not part of this tree: a link that only says where.
             Value::Pointer { source, reference, .. } => {
                 let mut target = format!("{source}#{reference}").into_bytes();
                 target.truncate(MAX_TARGET);

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | a name that is new, or another file | its inode, as in a full image |
 //! | a directory in which something differs | its inode with its attributes, and the differences |
-//! | a directory where there was none, or that has no name in common with the one before | all of it, with `trusted.overlay.opaque` = `y` |
+//! | a directory in place of something else, or with no name in common | all of it, opaque |
 //! | a name that is gone | a whiteout: the character device 0:0 |
-//! | a hard link of a file whose names or attributes changed | its inode: one inode cannot span two images |
+//! | a hard link of a file of which another changed | its inode: none can span two images |
 //! | anything else | nothing: what is below shows |
 //!
-//! Specified by the kernel's `Documentation/filesystems/overlayfs.rst`, which has the same marks in
+//! Opaque: `trusted.overlay.opaque` = `y`. Specified by the kernel's `Documentation/filesystems/overlayfs.rst`, which has the same marks in
 //! lower layers. Mount it with `metacopy=on`: without, files whose data is an object are refused.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -46,8 +46,8 @@ pub struct Composed {
     pub compared: usize,
 }
 
-/// Makes the image of what differs in `tree` from `base`. `None` if it would be more than `most`, or
-/// cannot be trusted to be right (see [`shadows_objects`]): then make a full image.
+/// Makes the image of what differs in `tree` from `base`. `None` if it would be more than `most`,
+/// or cannot be trusted to be right (see [`shadows_objects`]): then make a full image.
 ///
 /// # Errors
 /// As [`super::compose()`]; also if the base is not whole.

@@ -227,6 +227,9 @@ impl Collection<'_> {
                 report.mounts += u64::from(marker.value(&tree, holder)?);
             }
         }
+        for (kid, target) in crate::mount::working::held(home) {
+            marker.value(&kid, Holder::Mount { target })?;
+        }
         let grace = Duration::from_millis(self.policy.grace_ms);
         for image in roots::images(home, grace).iter().filter(|image| image.fresh) {
             marker.value(&image.tree, Holder::Image)?;

@@ -35,8 +35,8 @@ const DELTA_PART: u64 = 4;
 const MIN_BASE: u64 = 32 << 10;
 /// A delta with more bytes than this is a base for further ones, which would repeat it otherwise.
 const LARGE_DELTA: u64 = 32 << 10;
-/// So is one for which more entries than this had to be compared, a millisecond or two: the next one
-/// would have to compare them again.
+/// So is one for which more entries than this had to be compared, a millisecond or two: the next
+/// one would have to compare them again.
 const LARGE_COMPARED: u64 = 8_000;
 /// Fewest bytes of an inode in an image, with its name.
 const MIN_INODE: u64 = 40;

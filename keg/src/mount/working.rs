@@ -7,14 +7,14 @@
 //!   work/             overlayfs' own
 //! ```
 //!
-//! A commit reads `upper/` over the tree that the mount stands on. The mount goes on as it is: whoever
-//! has files open in it, or works in one of its directories, sees no change and loses nothing. So
-//! `upper/` holds all that was written since the mount was made, committed or not, and the stat cache
-//! keeps what has not changed since the last commit from being read again.
+//! A commit reads `upper/` over the tree that the mount stands on. The mount goes on as it is:
+//! whoever has files open in it, or works in one of its directories, sees no change and loses
+//! nothing. So `upper/` holds all that was written since the mount was made, committed or not, and
+//! the stat cache keeps what has not changed since the last commit from being read again.
 //!
-//! What a crash leaves: a copy that is mounted nowhere. If nothing was written it is removed by the
-//! next start; otherwise it stays, since it is somebody's work, until it is mounted again at the same
-//! place, or discarded.
+//! What a crash leaves: a copy that is mounted nowhere. If nothing was written it is removed by
+//! the next start; otherwise it stays, since it is somebody's work, until it is mounted again at
+//! the same place, or discarded.
 
 mod place;
 #[cfg(test)]
@@ -221,16 +221,8 @@ impl WorkingCopy {
     }
 
     fn read(keg: &Keg, dir: &Path) -> Result<Option<Self>, WorkingError> {
-        let path = dir.join(RECORD);
-        let mut text = Vec::new();
-        match File::open(&path).and_then(|file| file.take(MAX_RECORD).read_to_end(&mut text)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path)(error)),
-        }
-        let record = serde_json::from_slice(&text);
-        let record = record.map_err(|error| failed("understand", &path)(error.into()))?;
-        Ok(Some(Self { keg: keg.clone(), dir: dir.to_owned(), record }))
+        let record = read_record(dir)?;
+        Ok(record.map(|record| Self { keg: keg.clone(), dir: dir.to_owned(), record }))
     }
 
     fn save(&self) -> Result<(), WorkingError> {
@@ -329,8 +321,33 @@ impl WorkingCopy {
     }
 }
 
-/// Removes the copies that are mounted nowhere and in which nothing was written: what crashes leave.
-/// Returns how many.
+fn read_record(dir: &Path) -> Result<Option<Record>, WorkingError> {
+    let path = dir.join(RECORD);
+    let mut text = Vec::new();
+    match File::open(&path).and_then(|file| file.take(MAX_RECORD).read_to_end(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &path)(error)),
+    }
+    let record = serde_json::from_slice(&text);
+    record.map(Some).map_err(|error| failed("understand", &path)(error.into()))
+}
+
+/// What working copies stand on and were last committed as, with their mount points: no collection
+/// may take it, mounted or not.
+pub(crate) fn held(home: &Path) -> Vec<(Kid, String)> {
+    let mut held = Vec::new();
+    for dir in place::directories_below(&home.join("work")).unwrap_or_default() {
+        if let Ok(Some(Record { target, base, seen, committed, .. })) = read_record(&dir) {
+            let kids = [Some(base), seen, Some(committed)].into_iter().flatten();
+            held.extend(kids.map(|kid| (kid, target.display().to_string())));
+        }
+    }
+    held
+}
+
+/// Removes the copies that are mounted nowhere and in which nothing was written: what crashes
+/// leave. Returns how many.
 ///
 /// # Errors
 /// They cannot be listed or removed.

@@ -25,14 +25,17 @@ pub(super) fn directory_of(keg: &Keg, target: &Path) -> PathBuf {
 }
 
 pub(super) fn directories(keg: &Keg) -> Result<Vec<PathBuf>, WorkingError> {
-    let root = root_of(keg);
-    let entries = match fs::read_dir(&root) {
+    directories_below(&root_of(keg))
+}
+
+pub(super) fn directories_below(root: &Path) -> Result<Vec<PathBuf>, WorkingError> {
+    let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("list", &root)(error)),
+        Err(error) => return Err(failed("list", root)(error)),
     };
     let paths =
-        entries.take(MAX_COPIES).map(|entry| Ok(entry.map_err(failed("list", &root))?.path()));
+        entries.take(MAX_COPIES).map(|entry| Ok(entry.map_err(failed("list", root))?.path()));
     let dirs: Result<Vec<PathBuf>, WorkingError> = paths.collect();
     Ok(dirs?.into_iter().filter(|path| path.is_dir()).collect())
 }

@@ -121,6 +121,8 @@ fn a_sweep_removes_what_nobody_wrote_to_and_keeps_what_somebody_did() {
     assert_eq!(copies(&keg), 1);
     let taken = WorkingCopy::mount(&mounts, &path("/other"), &dirty).err();
     assert!(matches!(taken, Some(WorkingError::Taken { .. })), "{taken:?}");
+    let held = super::held(keg.home());
+    assert!(held.iter().any(|(_, target)| Path::new(target) == dirty), "no collection takes it");
     let copy = WorkingCopy::mount(&mounts, &path("/a"), &dirty).expect("again");
     assert_eq!(fs::read_to_string(dirty.join("file")).unwrap(), "mine");
     assert!(copy.is_changed().unwrap());
