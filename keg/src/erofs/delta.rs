@@ -9,8 +9,8 @@
 //! | a hard link of a file of which another changed | its inode: none can span two images |
 //! | anything else | nothing: what is below shows |
 //!
-//! Opaque: `trusted.overlay.opaque` = `y`. Specified by the kernel's `Documentation/filesystems/overlayfs.rst`, which has the same marks in
-//! lower layers. Mount it with `metacopy=on`: without, files whose data is an object are refused.
+//! Opaque: `trusted.overlay.opaque` = `y`. Specified by the kernel's
+//! `Documentation/filesystems/overlayfs.rst`, which has the same marks in lower layers. Mount it with `metacopy=on`: without, files whose data is an object are refused.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;

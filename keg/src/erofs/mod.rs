@@ -17,7 +17,7 @@
 //! Three steps, each ignorant of the next: [`compose()`] turns a Keg tree into an [`Image`] (which
 //! names, which inodes, which overlay attributes), `layout` decides where each inode goes, and
 //! [`write()`] writes the bytes. [`compose_delta`] is the other way to compose. Equal trees give
-//! equal bytes: the order is the tree's, times are the entries', and the UUID comes from the tree's KID.
+//! equal bytes: the order is the tree's, times are the entries', and the UUID comes from the KID.
 
 pub mod compose;
 pub mod delta;
