@@ -38,10 +38,13 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
             commit.message.lines().next().unwrap_or_default()
         ))?;
     }
-    if let Some(oldest) = history.compacted() {
-        // What `/-/gc.json` says about history; a note, as it is no version.
+    // A path that is there and has not changed since the oldest version is known, too.
+    if let Some(oldest) = history.compacted()
+        && (found || keg.get(&path)?.is_some())
+    {
+        // A note, as it is no version.
         eprintln!("Older versions than {oldest} were let go of by `keg gc`");
-        found = true;
+        return Ok(());
     }
     if found {
         return Ok(());

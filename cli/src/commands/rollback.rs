@@ -78,11 +78,7 @@ fn ran(keg: &Keg, app: &AppName) -> Result<HashSet<Kid>, CommandError> {
     let mut ran = HashSet::new();
     for change in keg.history(&outcome_path(app)?).take(MAX_RELEASES) {
         let Some(kid) = change?.new.and_then(|entry| entry.kid()) else { continue };
-        // One that the policy for history has let go of says nothing any more.
-        let bytes = match keg.objects().blob(&kid) {
-            Err(keg::store::StoreError::Missing { .. }) => continue,
-            read => read?,
-        };
+        let bytes = keg.objects().blob(&kid)?;
         let document: Json = serde_json::from_slice(&bytes).unwrap_or_default();
         ran.extend(document["live"].as_str().and_then(|text| text.parse::<Kid>().ok()));
     }

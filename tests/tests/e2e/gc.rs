@@ -58,6 +58,8 @@ fn old_versions_go_and_everything_else_goes_on() {
     assert_eq!(world.ps("blog")[0]["process"], running["process"], "it was not touched");
     let log = world.keg(&["log", "/source/blog"]);
     assert!(log.code == 0 && log.err.contains("were let go of"), "{log:?}");
+    let never = world.keg(&["log", "/source/never-there"]);
+    assert!(never.code == 1 && never.err.contains("has no history"), "{never:?}");
     world.keg(&["why", "blog"]).ok();
 
     // What was collected can be pushed again, and is whole.
