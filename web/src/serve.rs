@@ -49,6 +49,8 @@ pub fn router(keg: Arc<Keg>) -> Router {
         .route("/-/kid/{*rest}", any(answer_kid))
         .route("/-/stream/{id}", any(answer_stream))
         .route("/-/{asset}", any(answer_asset))
+        // Browsers ask for it where a document, unlike a page, cannot name its icon.
+        .route("/favicon.ico", any(answer_icon))
         .fallback(answer_path)
         .layer(middleware::from_fn(harden))
         .with_state(web)
@@ -298,6 +300,15 @@ async fn answer_asset(State(web): State<Arc<Web>>, request: Request) -> Response
         (Ok(()), Some(asset)) => asset.serve(&ask, head.uri.query()),
         (Err(fault), _) => web.fault(&fault, None, &ask).await,
         (Ok(()), None) => web.fault(&Fault::not_found("There is no such file."), None, &ask).await,
+    }
+}
+
+async fn answer_icon(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
+    let (head, _) = request.into_parts();
+    let ask = Ask::read(&head.uri, &head.headers);
+    match reading(&head) {
+        Ok(()) => assets::ICON.serve(&ask, None),
+        Err(fault) => web.fault(&fault, None, &ask).await,
     }
 }
 

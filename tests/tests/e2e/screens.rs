@@ -70,8 +70,6 @@ async fn a_push_is_watched_and_explained_in_the_browser() {
         let status = world.page(path).status;
         assert!((200..400).contains(&status), "{path}: {status}");
     }
-    // Documents that are no pages cannot name their icon, so the browser guesses.
-    tab.complaints.retain(|complaint| !complaint.contains("/favicon.ico"));
     assert!(tab.complaints.is_empty(), "{:?}", tab.complaints);
 }
 
