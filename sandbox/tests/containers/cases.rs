@@ -88,15 +88,15 @@ fn setup_errors(world: &World) {
     let mut absent = world.spec("");
     absent.args = vec!["gunicorm".into()];
     let mut not_executable = world.spec("");
-    not_executable.args = vec!["/work/plain".into()];
-    fs::write(world.path("root/work/plain"), "x").expect("it works");
+    not_executable.args = vec!["/etc/plain".into()];
+    fs::write(world.path("root/etc/plain"), "x").expect("it works");
     let mut cwd = world.spec("true");
     cwd.cwd = "/nowhere".into();
     let mut rootless = world.spec("true");
     rootless.rootfs = world.path("nothing");
     let table = [
         (absent, "the command gunicorm is not in the PATH"),
-        (not_executable, "the command /work/plain is not executable by all"),
+        (not_executable, "the command /etc/plain is not executable by all"),
         (cwd, "the working directory /nowhere does not exist"),
         (rootless, "No such file or directory"),
     ];
