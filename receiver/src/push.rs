@@ -147,7 +147,7 @@ fn store(
     match (&landed.source, joined) {
         (Some(source), _) => taken.tell(source, start, answer),
         (None, Some(source)) => {
-            answer.say("-----> This commit is being deployed already; following that");
+            answer.say("-----> This commit was pushed already; following that deploy");
             landed.source = Some(source);
         }
         (None, None) => {}
@@ -157,17 +157,18 @@ fn store(
 
 /// Corrects what the client took for the refs' values, where it was told those from before a push
 /// that is being deployed, or they have moved to what it wants since. The source of the push it
-/// joins, if it wants main to be what that one made it.
+/// joins, if it wants main to be what that one made it: that one may have been live by now, so
+/// this one hears where.
 fn as_told(repo: &Repo, request: &mut Request) -> Option<Kid> {
     let null = ObjectId::null(gix_hash::Kind::Sha1);
     let mut joined = None;
     for command in &mut request.commands {
         let pending = repo.pending(&command.name);
         if repo.refs.get(&command.name) == Some(&command.new) {
-            command.old = command.new;
-            if command.name == MAIN && pending.is_some() {
+            if command.name == MAIN && command.old != command.new {
                 joined = repo.push.as_ref().map(|push| push.source);
             }
+            command.old = command.new;
         } else if let Some(pending) = pending
             && pending.from.unwrap_or(null) == command.old
         {

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    process::{Child, Stdio},
+    process::{Child, ChildStderr, Stdio},
     time::Instant,
 };
 
@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
     ("deploy_outlives_the_push_process", outlives_the_push_process),
     ("deploy_superseded_by_a_newer_push", superseded),
     ("deploy_joined_by_the_same_push", joined),
+    ("deploy_joined_when_it_is_live", joined_late),
     ("deploy_waits_for_other_apps", waits_for_others),
 ];
 
@@ -290,11 +291,11 @@ fn joined() {
     // A commit beside it is not taken for one that follows it.
     let other = world.repo("other", &[("b", "1\n")]);
     other.git(&["push", &world.app_url("blog"), "main"]).expect(false, &["not a fast-forward"]);
-    until("two pushes to wait", || (receives(&world) == 2).then_some(()));
+    let second = Joined::new(second);
     let error = json!({"step": "build", "message": "nope"});
     deploy(&world, source, "failed", json!({"error": error}));
     end(first).expect(false, &["build failed: build: nope"]);
-    end(second).expect(false, &["is being deployed already", "build failed: build: nope"]);
+    second.end().expect(false, &["build failed: build: nope"]);
     assert_eq!(world.main("blog"), None);
 
     // Nothing of the failure stands in the way of a third attempt, which two wait for again.
@@ -302,19 +303,55 @@ fn joined() {
     let newer = until("the next source", || again().filter(|again| *again != source));
     let release = build(&world, newer);
     let second = push(&repo);
-    until("two pushes to wait", || (receives(&world) == 2).then_some(()));
+    let second = Joined::new(second);
     machine(&world, release, "live", json!({}));
     end(first).expect(true, &["=====> live at"]);
-    end(second).expect(true, &["=====> live at"]);
+    second.end().expect(true, &["=====> live at"]);
     repo.git(&["push", "keg", "main"]).expect(true, &["Everything up-to-date"]);
     assert_eq!(world.main("blog"), Some(repo.head()));
     assert_eq!(source_of(&world, &repo.head()), newer, "no source was made by joining");
 }
 
-/// Pushes that are under way, from the process table.
-fn receives(world: &World) -> usize {
-    let rows = keg::process::rows(&world.keg).expect("readable");
-    rows.iter().filter(|row| row["type"] == "work/receive").count()
+/// A push that has said that it follows another one's deploy.
+struct Joined {
+    push: Child,
+    lines: BufReader<ChildStderr>,
+    seen: String,
+}
+
+impl Joined {
+    fn new(mut push: Child) -> Self {
+        let mut lines = BufReader::new(push.stderr.take().expect("piped"));
+        let mut seen = String::new();
+        while !seen.contains("was pushed already") {
+            assert!(lines.read_line(&mut seen).expect("git") > 0, "{seen}");
+        }
+        Self { push, lines, seen }
+    }
+
+    fn end(mut self) -> Said {
+        self.lines.read_to_string(&mut self.seen).expect("git");
+        let status = self.push.wait().expect("git");
+        Said { ok: status.success(), text: self.seen }
+    }
+}
+
+/// A push that saw the refs before another one moved them, and comes when that one is live.
+fn joined_late() {
+    let world = World::new();
+    let repo = world.repo("blog", &[("a", "1\n")]);
+    let child = push(&repo);
+    let source = source_of(&world, &repo.head());
+    let release = build(&world, source);
+    machine(&world, release, "live", json!({}));
+    end(child).expect(true, &["=====> live at"]);
+    let none = "0".repeat(40);
+    let body = repo.push_body(&none, &repo.head(), &[]);
+    let said = crate::http::receive(&world, &body);
+    for text in ["was pushed already", "=====> live at http://blog.localhost:8080", "unpack ok"] {
+        assert!(said.contains(text), "no {text:?} in:\n{said}");
+    }
+    assert_eq!(source_of(&world, &repo.head()), source, "no source was made by joining");
 }
 
 fn waits_for_others() {

@@ -33,6 +33,13 @@ fn send(world: &World, request: &str, body: &[u8]) -> String {
     read_all(&mut stream)
 }
 
+/// The answer to a push of `body` to the app `blog`.
+pub fn receive(world: &World, body: &[u8]) -> String {
+    let length = body.len();
+    let post = "POST /git/blog/git-receive-pack HTTP/1.1";
+    send(world, &format!("{post}\r\n{TYPE}\r\nContent-Length: {length}"), body)
+}
+
 fn connect(world: &World) -> TcpStream {
     let address = world.url.strip_prefix("http://").expect("an address");
     let stream = TcpStream::connect(address).expect("the front listens");

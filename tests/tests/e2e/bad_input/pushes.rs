@@ -114,7 +114,7 @@ fn the_same_push_twice_at_once_is_one_deploy() {
     });
     let second = keg_tests::repo::told(repo.start_push(&["keg", "main"]).wait()).ok();
     keg_tests::repo::told(first.wait()).ok();
-    for line in ["is being deployed already", "=====> live at"] {
+    for line in ["was pushed already", "=====> live at"] {
         assert!(second.said.contains(line), "{}", second.said);
     }
     assert_eq!(world.keg(&["log", "/source/blog"]).ok().lines().count(), 1);
