@@ -28,7 +28,7 @@ const MAX_TAIL: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// Not a name for a stream.
-    #[error("{0:?} cannot name a stream: use 1 to 80 of a-z, 0-9 and -")]
+    #[error("{0:?} cannot name a stream: use 1 to 80 of a-z, 0-9, - and _")]
     Id(String),
     /// There is none with this name.
     #[error("there is no stream {0}")]
@@ -138,7 +138,7 @@ impl Streams {
     /// # Errors
     /// [`StreamError::Id`].
     pub fn path(&self, id: &str) -> Result<PathBuf, StreamError> {
-        let sound = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let sound = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
         if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(sound) {
             return Err(StreamError::Id(id.chars().take(200).collect()));
         }

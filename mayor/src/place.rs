@@ -137,7 +137,8 @@ impl Note {
     }
 }
 
-/// The name of the stream of a slot. Old and new release share it: it is the app's log.
+/// The name of the stream of a slot. Old and new release share it: it is the app's log. Neither
+/// names of apps nor types have a `_`, so that no two apps share one.
 pub fn stream(app: &str, slot: &Slot) -> String {
     let kind: String = slot
         .kind
@@ -145,7 +146,7 @@ pub fn stream(app: &str, slot: &Slot) -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .take(24)
         .collect();
-    format!("app-{app}-{kind}-{}", slot.index)
+    format!("app_{app}_{kind}_{}", slot.index)
 }
 
 /// The directory where containers of this process keep their records.
@@ -160,8 +161,9 @@ mod tests {
     #[test]
     fn streams_have_names_that_fit() {
         let slot = |kind: &str, index| Slot { run: Kid::of_blob(b"x"), kind: kind.into(), index };
-        assert_eq!(stream("blog", &slot("web", 0)), "app-blog-web-0");
-        assert_eq!(stream("blog", &slot("Big_Job", 3)), "app-blog-big-job-3");
+        assert_eq!(stream("blog", &slot("web", 0)), "app_blog_web_0");
+        assert_eq!(stream("blog", &slot("Big_Job", 3)), "app_blog_big-job_3");
+        assert_ne!(stream("blog", &slot("big-job", 0)), stream("blog-big", &slot("job", 0)));
         let long = stream(&"a".repeat(40), &slot(&"k".repeat(99), 31));
         assert!(long.len() <= keg::stream::MAX_ID, "{}", long.len());
     }

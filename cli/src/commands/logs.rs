@@ -93,32 +93,13 @@ impl Tail {
 
 /// Opens the streams of the app's processes that are not open yet.
 fn open_new(keg: &Keg, app: &AppName, tails: &mut Vec<Tail>) -> Result<(), CommandError> {
-    let prefix = format!("app-{app}-");
-    for id in keg.streams().list(&prefix)? {
-        if !tails.iter().any(|tail| tail.id == id) && is_of(keg, app, &id[prefix.len()..])? {
+    for id in keg.streams().list(&format!("app_{app}_"))? {
+        if !tails.iter().any(|tail| tail.id == id) {
             let reader = keg.streams().open(&id)?;
             tails.push(Tail { id, reader, rest: Vec::new() });
         }
     }
     Ok(())
-}
-
-/// Whether `app-<app>-<rest>` is a stream of this app: `rest` is `web-0`. As types may have dashes,
-/// `big-job-0` is this app's as well, unless there is an app with the name and `-big`.
-fn is_of(keg: &Keg, app: &AppName, rest: &str) -> Result<bool, CommandError> {
-    let Some((kind, index)) = rest.rsplit_once('-') else { return Ok(false) };
-    if index.parse::<u32>().is_err() {
-        return Ok(false);
-    }
-    for (at, _) in kind.match_indices('-') {
-        let longer = format!("{app}-{}", &kind[..at]);
-        if let Ok(longer) = longer.parse::<AppName>()
-            && keg.get(&format!("/source/{longer}").parse()?)?.is_some()
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// A line is `<time> <type>.<index> <out|err> <text>`.

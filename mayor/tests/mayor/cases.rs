@@ -37,10 +37,10 @@ fn a_release_comes_alive(world: &mut World) {
         (&json!("web"), &json!(0), &json!("running"))
     );
     assert_eq!((&row["restarts"], &row["port"]), (&json!(0), &json!(5000)));
-    assert_eq!(row["stream"], "app-blog-web-0");
+    assert_eq!(row["stream"], "app_blog_web_0");
     assert_eq!(row["command"], json!(["/app/program", "app", "http", "one"]));
     assert!(alive(row));
-    let log = world.log("app-blog-web-0");
+    let log = world.log("app_blog_web_0");
     assert!(log.trim_end().ends_with(" web.0 out app http one"), "{log}");
     world.end_mayor(libc::SIGTERM);
     assert!(!alive(row), "stopping stops the apps");

@@ -116,7 +116,7 @@ fn a_crash_later(world: &mut World) {
     assert_eq!(row["exit"]["code"], 4, "{row}");
     let app = world.app("blog");
     assert_eq!(app["state"], "live", "a release that worked does not become a failed one");
-    let log = world.log("app-blog-web-0");
+    let log = world.log("app_blog_web_0");
     assert!(log.matches("app later 300").count() >= 3, "{log}");
 }
 
