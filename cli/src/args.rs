@@ -65,7 +65,7 @@ pub enum Command {
     /// List a directory of the namespace
     #[command(after_help = "Example:\n  keg ls /source/blog\n  keg ls /oci-images/blog@K-12ab34cd")]
     Ls {
-        /// A path, with `@K-…` a path at a version
+        /// A path, with `@K-…` or `@17` a path at a version
         #[arg(default_value = "/")]
         path: String,
         #[command(flatten)]
@@ -252,8 +252,9 @@ keg mount                     lists working copies")]
         after_help = "Example:\n  keg unmount /mnt/blog\n  keg unmount ~/photos --discard"
     )]
     Unmount {
-        /// The directory
-        dir: PathBuf,
+        /// The directories
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
         /// Throw away what was written in a working copy and not committed
         #[arg(long)]
         discard: bool,
@@ -289,7 +290,7 @@ keg mount                     lists working copies")]
     /// Show what a path takes: in all, and only because of it
     #[command(after_help = "Example:\n  keg du /packages\n  keg du /oci-images/blog@K-12ab34cd")]
     Du {
-        /// A path, with `@K-…` a path at a version
+        /// A path, with `@K-…` or `@17` a path at a version
         #[arg(default_value = "/")]
         path: String,
         #[command(flatten)]

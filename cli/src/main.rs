@@ -72,8 +72,10 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Clone { url, dir, output } => commands::sync::clone(&url, &dir, output)?,
         Command::Pack { all, output } => commands::pack::run(all, output)?,
         Command::Mount(args) => commands::mount::mount(&args)?,
-        Command::Unmount { dir, discard, output } => {
-            commands::mount::unmount(&dir, discard, output)?;
+        Command::Unmount { dirs, discard, output } => {
+            for dir in dirs {
+                commands::mount::unmount(&dir, discard, output)?;
+            }
         }
         Command::Fsck { repair, from, output } => commands::fsck::run(repair, &from, output)?,
         Command::Gc { dry_run, output } => commands::gc::collect(dry_run, output)?,

@@ -78,7 +78,7 @@ pub fn commit(dir: &Path, path: &str, how: &Change) -> Result<(), CommandError> 
     let more = json!({ "entries": entries, "bytes": bytes, "unchanged_files": reused,
                        "seconds": seconds });
     let size = output::bytes(bytes);
-    change.make(&more, &format!("{entries} entries, {size}, {reused} files not read again"))
+    change.make(&more, &format!("{entries} entries, {size}; {reused} files known unchanged"))
 }
 
 /// Writes a value as plain files into a directory that is empty or not there.

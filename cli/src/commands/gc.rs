@@ -94,11 +94,11 @@ fn show(now: Progress) {
 /// Says what a path takes: in all, and only because of it.
 pub fn du(text: &str, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let (path, at) = locate::split(text)?;
+    let (path, at) = locate::split(&keg, text)?;
     let version = match at {
         None => keg.head()?,
         Some(at) => {
-            let commit = locate::resolve(&keg, at)?;
+            let commit = locate::version(&keg, at)?;
             Version { seq: 0, commit, tree: keg.objects().commit(&commit)?.tree }
         }
     };

@@ -1,4 +1,4 @@
-//! From what a person types (`/path`, `/path@K-…`, `K-…`) to a value.
+//! From what a person types (`/path`, `/path@K-…`, `/path@17`, `K-…`) to a value.
 
 use keg::{
     Keg, Kid,
@@ -26,28 +26,39 @@ pub fn value(keg: &Keg, text: &str) -> Result<Located, CommandError> {
         return Ok(Located { label, entry: entry_of(keg, kid)? });
     }
     let entry = find(keg, text)?.ok_or_else(|| {
-        let path = split(text).map_or_else(|_| NamePath::root(), |(path, _)| path);
+        let path = split(keg, text).map_or_else(|_| NamePath::root(), |(path, _)| path);
         let parent = path.parent().unwrap_or_else(NamePath::root);
         CommandError::user(format!("there is nothing at {text}"))
-            .hint(format!("`keg ls {parent}` shows what is there"))
+            .hint(format!("`keg ls {parent}` shows what is there, `keg log {path}` what was"))
     })?;
     Ok(Located { label, entry })
 }
 
 /// What is at a path (at a version), if anything.
 pub fn find(keg: &Keg, text: &str) -> Result<Option<Entry>, CommandError> {
-    let (path, at) = split(text)?;
+    let (path, at) = split(keg, text)?;
     match at {
         None => Ok(keg.get(&path)?),
         Some(at) => at_version(keg, &path, at),
     }
 }
 
-/// A path and the version after its `@`, if there is one.
-pub fn split(text: &str) -> Result<(NamePath, Option<&str>), CommandError> {
-    match text.rsplit_once("@K-") {
-        Some((path, _)) => Ok((path.parse()?, Some(&text[path.len() + 1..]))),
-        None => Ok((text.parse()?, None)),
+/// A path and the version after its `@`, if there is one: a KID, or the number that `keg log`
+/// shows. A name that ends in `@` and digits itself comes first.
+pub fn split<'a>(keg: &Keg, text: &'a str) -> Result<(NamePath, Option<&'a str>), CommandError> {
+    let Some((path, at)) = text.rsplit_once('@') else { return Ok((text.parse()?, None)) };
+    let number = !at.is_empty() && at.bytes().all(|byte| byte.is_ascii_digit());
+    if at.starts_with("K-") || number && keg.get(&text.parse()?)?.is_none() {
+        return Ok((path.parse()?, Some(at)));
+    }
+    Ok((text.parse()?, None))
+}
+
+/// The version that an `@…` stands for: the commit of the namespace with this number, or a KID.
+pub fn version(keg: &Keg, at: &str) -> Result<Kid, CommandError> {
+    match at.parse::<u64>() {
+        Ok(seq) => Ok(keg.version(seq)?.commit),
+        Err(_) => resolve(keg, at),
     }
 }
 
@@ -84,7 +95,7 @@ fn entry_of(keg: &Keg, kid: Kid) -> Result<Entry, CommandError> {
 
 /// A path in a version of the namespace, or in a release or source commit itself.
 fn at_version(keg: &Keg, path: &NamePath, at: &str) -> Result<Option<Entry>, CommandError> {
-    let kid = resolve(keg, at)?;
+    let kid = version(keg, at)?;
     let objects = keg.objects();
     if objects.kind(&kid)? != Some(Kind::Commit) {
         return Ok(objects.walk(&kid, path.as_str().trim_start_matches('/'))?);

@@ -8,7 +8,7 @@ use crate::{args::Output, error::CommandError, find, output};
 /// Prints at most `limit` versions, newest first.
 pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let (path, _) = locate::split(path)?;
+    let (path, _) = locate::split(&keg, path)?;
     let mut found = false;
     let mut history = keg.history(&path);
     for change in history.by_ref().take(limit) {

@@ -45,10 +45,10 @@ pub fn rm(path: &str, how: &Change) -> Result<(), CommandError> {
 /// Sets a name to what it was in a version; removes it, if it was not there then.
 pub fn revert(text: &str, how: &Change) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let (path, version) = locate::split(text)?;
+    let (path, version) = locate::split(&keg, text)?;
     if version.is_none() {
         return Err(CommandError::user(format!("which version of {path}?"))
-            .hint(format!("`keg log {path}` lists them; then: keg revert {path}@K-12ab34cd")));
+            .hint(format!("`keg log {path}` lists them; then: keg revert {path}@17")));
     }
     let mut change = Changing::new(&keg, how, &format!("revert {text}"));
     match locate::find(&keg, text)? {

@@ -36,6 +36,13 @@ fn values_come_and_go_and_come_back() {
     let version = log[1]["version"].as_str().expect("a KID").to_owned();
     let at = |path: &str| format!("{path}@{version}");
     assert_eq!(world.keg(&["cat", &at("/notes/a")]).ok(), "one\n");
+    // By the number as well, unless a name ends so itself.
+    let numbered = format!("/notes/a@{}", log[1]["seq"]);
+    assert_eq!(world.keg(&["cat", &numbered]).ok(), "one\n");
+    assert_eq!(world.keg(&["cat", "/notes/a@999"]).code, 1);
+    world.keg(&["put", &numbered, &second]).ok();
+    assert_eq!(world.keg(&["cat", &numbered]).ok(), "two\n");
+    world.keg(&["rm", &numbered]).ok();
     let diff = world.keg(&["diff", &at("/notes/a"), "/notes/a"]).ok();
     assert!(diff.contains("-one\n+two"), "{diff}");
     world.keg(&["revert", &at("/notes/a")]).ok();
