@@ -119,7 +119,7 @@ fn delta_at(
     }
     let mut layer = Tree::default();
     if below != above {
-        let (below, above) = (objects.tree(below)?, objects.tree(above)?);
+        let (below, above) = objects.differing(below, above)?;
         for (name, new) in &above.entries {
             if name.as_bytes().starts_with(WHITEOUT) {
                 return Err(TreesError::Whiteout(name.to_string_lossy()));

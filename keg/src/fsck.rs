@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Keg, Kid, NamePath,
+    directory::{self, Part, push_children},
     gc::{
         self,
         floors::{Extent, Floors},
     },
-    object::{Kind, Value},
+    object::{EntryName, Kind, Value, shards::Node},
     store::{Audited, Objects, StoreError},
 };
 
@@ -137,6 +138,24 @@ struct Needed {
     path: String,
     /// The policy for history keeps all of it.
     whole: bool,
+    /// It is a part of a directory that is split; the path is that of the directory.
+    part: Option<Box<Part>>,
+}
+
+/// The parts of a directory that a node of it lists.
+fn parts_of(node: &Node, above: &Needed, whole: bool) -> Vec<Needed> {
+    let mut parts = Vec::new();
+    let end = above.part.as_ref().and_then(|part| part.end.as_ref());
+    push_children(node, end, &mut parts);
+    let needed = |part: Part| Needed {
+        kid: part.shard.kid,
+        kind: Kind::Tree,
+        size: None,
+        path: above.path.clone(),
+        whole,
+        part: Some(Box::new(part)),
+    };
+    parts.into_iter().map(needed).collect()
 }
 
 impl<'a> Check<'a> {
@@ -193,7 +212,7 @@ impl<'a> Check<'a> {
         };
         let suffix = if current { String::new() } else { format!("@{}", root.commit) };
         let (kid, path) = (root.commit, format!("/{suffix}"));
-        let start = Needed { kid, kind: Kind::Commit, size: None, path, whole: false };
+        let start = Needed { kid, kind: Kind::Commit, size: None, path, whole: false, part: None };
         let mut left = vec![start];
         while let Some(needed) = left.pop() {
             let extent = self.extent(&needed, &suffix, seq);
@@ -205,7 +224,7 @@ impl<'a> Check<'a> {
                 self.partly.insert(needed.kid);
             }
             if extent == Extent::Partial || self.seen.insert(needed.kid) {
-                self.follow(&needed, extent == Extent::Whole, &suffix, &mut left)?;
+                self.follow(&needed, extent == Extent::Whole, (seq, &suffix), &mut left)?;
             }
         }
         (self.progress)(self.told);
@@ -235,6 +254,17 @@ impl<'a> Check<'a> {
             None => Some("it is not in this Keg".to_owned()),
         };
         let Some(what) = wrong else { return true };
+        self.wrong(needed, what, seq);
+        false
+    }
+
+    /// Notes what is wrong with an object, and a path that needs it.
+    fn wrong(&mut self, needed: &Needed, mut what: String, seq: u64) {
+        if let Some(part) = &needed.part {
+            let end = part.end.as_ref().map_or("the end".to_owned(), EntryName::to_string_lossy);
+            let first = part.shard.first.to_string_lossy();
+            what = format!("{what}; it is the part of a directory from {first} to {end}");
+        }
         let bad = self.bad.entry(needed.kid).or_insert_with(|| Bad::new(what));
         if bad.paths.is_empty() {
             bad.seq = seq;
@@ -242,14 +272,31 @@ impl<'a> Check<'a> {
         if bad.seq == seq && bad.paths.len() < MAX_PATHS && !bad.paths.contains(&needed.path) {
             bad.paths.push(needed.path.clone());
         }
-        false
+    }
+
+    /// One object of a directory; `None`: it is whole, but not what it has to be, which is noted.
+    fn node(&mut self, needed: &Needed, seq: u64) -> Result<Option<Node>, StoreError> {
+        let read = directory::node(self.keg.objects(), &needed.kid);
+        let checked = match (&read, &needed.part) {
+            (Ok(node), Some(part)) => node.check(&part.shard, part.level, part.end.as_ref()),
+            (Ok(node), None) => node.check_root(),
+            (Err(_), _) => Ok(()),
+        };
+        match (read, checked) {
+            (Ok(node), Ok(())) => Ok(Some(node)),
+            (_, Err(source)) | (Err(StoreError::Invalid { source, .. }), _) => {
+                self.wrong(needed, format!("its bytes are not a tree's: {source}"), seq);
+                Ok(None)
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn follow(
         &mut self,
         needed: &Needed,
         whole: bool,
-        suffix: &str,
+        (seq, suffix): (u64, &str),
         left: &mut Vec<Needed>,
     ) -> Result<(), StoreError> {
         let objects: &dyn Objects = self.keg.objects();
@@ -268,13 +315,18 @@ impl<'a> Check<'a> {
                     size: None,
                     path: named(format!("{path}^")),
                     whole: true,
+                    part: None,
                 }));
                 let path = named(path.to_owned());
-                left.push(Needed { kid: commit.tree, kind: Kind::Tree, size: None, path, whole });
+                let (kid, kind) = (commit.tree, Kind::Tree);
+                left.push(Needed { kid, kind, size: None, path, whole, part: None });
             }
             Kind::Tree => {
                 let above = path.trim_end_matches('/');
-                for (name, entry) in objects.tree(&needed.kid)?.entries {
+                let Some(node) = self.node(needed, seq)? else { return Ok(()) };
+                left.extend(parts_of(&node, needed, whole));
+                let Node::Leaf(tree) = node else { return Ok(()) };
+                for (name, entry) in tree.entries {
                     let (kid, kind, size) = match entry.value {
                         Value::File { kid, size } => (kid, Kind::Blob, Some(size)),
                         Value::Tree { kid, .. } => (kid, Kind::Tree, None),
@@ -282,7 +334,7 @@ impl<'a> Check<'a> {
                         _ => continue,
                     };
                     let path = named(format!("{above}/{}", name.to_string_lossy()));
-                    left.push(Needed { kid, kind, size, path, whole });
+                    left.push(Needed { kid, kind, size, path, whole, part: None });
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! read-only or writable file system), [`pack`] (what is not used, compressed), [`gc`] (collection,
 //! leases, sizes, repair), [`fsck`].
 
+pub(crate) mod directory;
 pub mod erofs;
 pub mod fsck;
 pub mod gc;

@@ -3,6 +3,8 @@
 //! The bytes are specified in `docs/store.md`.
 
 mod commit_bytes;
+pub(crate) mod cuts;
+pub(crate) mod shards;
 mod tree_bytes;
 pub(crate) mod wire;
 

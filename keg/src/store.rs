@@ -17,6 +17,7 @@ mod memory;
 pub(crate) mod packs;
 pub(crate) mod pending;
 mod retain;
+mod splits;
 pub(crate) mod trash;
 pub(crate) mod verify;
 
@@ -26,6 +27,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Kid,
+    directory::{self, Directory},
     kid::KidPrefix,
     object::{Commit, Entry, Kind, Tree, Value},
 };
@@ -133,24 +135,30 @@ pub trait Objects: Send + Sync {
 }
 
 impl dyn Objects + '_ {
-    /// A tree.
+    /// A tree, also one that is split over several objects.
     ///
     /// # Errors
     /// As [`Objects::get`], and [`StoreError::WrongKind`].
     pub fn tree(&self, kid: &Kid) -> Result<Tree, StoreError> {
-        let bytes = self.bytes_of(kid, Kind::Tree)?;
-        Tree::decode(&bytes).map_err(|source| StoreError::Invalid { kind: Kind::Tree, source })
+        directory::whole(self, kid)
     }
 
-    /// Stores a tree and returns the entry for it (0755, with its sums).
+    /// Stores a tree, split if it is large, and returns the entry for it (0755, with its sums).
     ///
     /// # Errors
     /// As [`Objects::put`].
     pub fn put_tree(&self, tree: &Tree) -> Result<Entry, StoreError> {
-        let invalid = |source| StoreError::Invalid { kind: Kind::Tree, source };
-        let bytes = tree.encode().map_err(invalid)?;
-        let kid = self.put(Kind::Tree, &bytes)?;
-        Ok(Entry::tree(kid, tree.sums().map_err(invalid)?))
+        let made = directory::put(self, tree)?;
+        Ok(Entry::tree(made.kid, made.sums))
+    }
+
+    /// The names of two trees that may differ, before and after: all that do, and perhaps some
+    /// that do not. Parts that both have are not read, so this costs what has changed.
+    ///
+    /// # Errors
+    /// As [`Objects::get`], and [`StoreError::WrongKind`].
+    pub fn differing(&self, before: &Kid, after: &Kid) -> Result<(Tree, Tree), StoreError> {
+        directory::differing(self, before, after)
     }
 
     /// A commit.
@@ -209,7 +217,7 @@ impl dyn Objects + '_ {
                 let Some(below) = self.directory_of(entry)? else { return Ok(None) };
                 at = below;
             }
-            let Some(entry) = self.tree(&at)?.entries.remove(part.as_bytes()) else {
+            let Some(entry) = Directory::open(self, &at)?.get(part.as_bytes())? else {
                 return Ok(None);
             };
             found = Some(entry);
@@ -237,9 +245,7 @@ impl dyn Objects + '_ {
     /// # Errors
     /// As [`Objects::get`].
     pub fn tree_entry(&self, kid: &Kid) -> Result<Entry, StoreError> {
-        let sums = self.tree(kid)?.sums();
-        let sums = sums.map_err(|source| StoreError::Invalid { kind: Kind::Tree, source })?;
-        Ok(Entry::tree(*kid, sums))
+        Ok(Entry::tree(*kid, directory::sums(self, kid)?))
     }
 
     fn bytes_of(&self, kid: &Kid, expected: Kind) -> Result<Vec<u8>, StoreError> {

@@ -41,7 +41,7 @@ pub fn run(a: &str, b: &str, how: Output) -> Result<(), CommandError> {
     let trees = (tree_of(&keg, &left.entry)?, tree_of(&keg, &right.entry)?);
     let mut differ = Differ { keg: &keg, how, rows: Vec::new() };
     match trees {
-        (Some(old), Some(new)) => differ.trees("", &old, &new, 0)?,
+        (Some(old), Some(new)) => differ.trees("", Some(&old), Some(&new), 0)?,
         _ => differ.entry(&left.label, Some(&left.entry), Some(&right.entry), 0)?,
     }
     if how.json {
@@ -50,13 +50,8 @@ pub fn run(a: &str, b: &str, how: Output) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn tree_of(keg: &Keg, entry: &Entry) -> Result<Option<Tree>, CommandError> {
-    let objects = keg.objects();
-    Ok(match &entry.value {
-        Value::Tree { kid, .. } => Some(objects.tree(kid)?),
-        Value::Commit { kid } => Some(objects.tree(&objects.commit(kid)?.tree)?),
-        _ => None,
-    })
+fn tree_of(keg: &Keg, entry: &Entry) -> Result<Option<Kid>, CommandError> {
+    Ok(keg.objects().directory_of(entry)?)
 }
 
 struct Differ<'a> {
@@ -69,13 +64,20 @@ impl Differ<'_> {
     fn trees(
         &mut self,
         at: &str,
-        old: &Tree,
-        new: &Tree,
+        old: Option<&Kid>,
+        new: Option<&Kid>,
         depth: usize,
     ) -> Result<(), CommandError> {
         if depth > MAX_DEPTH {
             return Err(CommandError::user(format!("{at} is nested too deeply to compare")));
         }
+        let objects = self.keg.objects();
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => objects.differing(old, new)?,
+            (Some(old), None) => (objects.tree(old)?, Tree::default()),
+            (None, Some(new)) => (Tree::default(), objects.tree(new)?),
+            (None, None) => return Ok(()),
+        };
         let names: BTreeSet<&EntryName> = old.entries.keys().chain(new.entries.keys()).collect();
         for name in names {
             let path = match at {
@@ -100,9 +102,9 @@ impl Differ<'_> {
         let old = a.map(|entry| tree_of(self.keg, entry)).transpose()?.flatten();
         let new = b.map(|entry| tree_of(self.keg, entry)).transpose()?.flatten();
         match (old, new) {
-            (Some(old), Some(new)) => self.trees(path, &old, &new, depth + 1),
-            (Some(old), None) if b.is_none() => self.trees(path, &old, &Tree::default(), depth + 1),
-            (None, Some(new)) if a.is_none() => self.trees(path, &Tree::default(), &new, depth + 1),
+            (Some(old), Some(new)) => self.trees(path, Some(&old), Some(&new), depth + 1),
+            (Some(old), None) if b.is_none() => self.trees(path, Some(&old), None, depth + 1),
+            (None, Some(new)) if a.is_none() => self.trees(path, None, Some(&new), depth + 1),
             _ if a == b => Ok(()),
             _ => self.leaf(path, a, b),
         }

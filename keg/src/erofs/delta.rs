@@ -18,6 +18,7 @@ use std::rc::Rc;
 use super::compose::{At, Composer, OPAQUE, uuid};
 use super::model::{Dirent, Image, InodeKind};
 use super::{ErofsError, MAX_INODES};
+use crate::directory::Directory;
 use crate::ingest::LinkKey;
 use crate::kid::Kid;
 use crate::object::{Attrs, Entry, EntryName, Tree, Value};
@@ -58,10 +59,10 @@ pub fn compose_delta(
     most: Most,
 ) -> Result<Option<Composed>, ErofsError> {
     let read = |path: &str, source| ErofsError::Read { tree: *tree, path: path.to_owned(), source };
-    if shadows_objects(&objects.tree(base).map_err(|e| read("/", e))?) {
+    if shadows_objects(objects, base).map_err(|e| read("/", e))? {
         return Ok(None);
     }
-    let mut trees = Trees { objects, kept: HashMap::new(), entries: 0 };
+    let mut trees = Trees { objects, kept: HashMap::new(), entries: 0, whole: false };
     let changed = changed_links(&mut trees, base, tree, most.compared);
     let Some((links, compared)) = changed.map_err(|e| read("its hard links", e))? else {
         return Ok(None);
@@ -71,6 +72,9 @@ pub fn compose_delta(
         false => members(objects, tree, &links).map_err(|e| read("its hard links", e))?,
     };
     let Some(moved) = moved else { return Ok(None) };
+    if !moved.is_empty() {
+        trees.give_all();
+    }
     let hash = blake3::Hasher::new().update(base.as_bytes()).update(tree.as_bytes()).finalize();
     let composer = Composer::new(objects, tree, uuid(hash.as_bytes()))?;
     let most = most.inodes;
@@ -87,32 +91,68 @@ pub fn compose_delta(
     Ok(Some(Composed { image: delta.composer.image, compared }))
 }
 
+/// Two directories, without parts that both have: names that are the same may be missing.
+type Pair = Rc<(Tree, Tree)>;
+
 /// Trees that were read already: those that differ are needed twice.
 struct Trees<'a> {
     objects: &'a dyn Objects,
-    kept: HashMap<Kid, Rc<Tree>>,
+    kept: HashMap<(Option<Kid>, Option<Kid>), Pair>,
     entries: usize,
+    /// Names that are the same are needed, too.
+    whole: bool,
 }
 
 impl Trees<'_> {
-    fn get(&mut self, kid: &Kid) -> Result<Rc<Tree>, StoreError> {
-        if let Some(tree) = self.kept.get(kid) {
-            return Ok(tree.clone());
+    fn get(&mut self, before: Option<Kid>, after: Option<Kid>) -> Result<Pair, StoreError> {
+        if let Some(pair) = self.kept.get(&(before, after)) {
+            return Ok(pair.clone());
         }
-        let tree = Rc::new(self.objects.tree(kid)?);
-        self.entries += tree.entries.len();
+        let pair = match (before, after) {
+            (Some(before), Some(after)) if !self.whole => {
+                self.objects.differing(&before, &after)?
+            }
+            _ => {
+                let read = |kid: Option<Kid>| {
+                    kid.map_or(Ok(Tree::default()), |kid| self.objects.tree(&kid))
+                };
+                (read(before)?, read(after)?)
+            }
+        };
+        self.entries += pair.0.entries.len() + pair.1.entries.len();
+        let pair = Rc::new(pair);
         if self.entries <= MAX_KEPT {
-            self.kept.insert(*kid, tree.clone());
+            self.kept.insert((before, after), pair.clone());
         }
-        Ok(tree)
+        Ok(pair)
+    }
+
+    /// From now on names that are the same are given, too.
+    fn give_all(&mut self) {
+        (self.whole, self.entries) = (true, 0);
+        self.kept.clear();
+    }
+
+    /// Whether two directories have a name in common.
+    fn in_common(&mut self, before: &Kid, after: &Kid) -> Result<bool, StoreError> {
+        let pair = self.get(Some(*before), Some(*after))?;
+        let all = Directory::open(self.objects, before)?.names();
+        // What is not listed is in both.
+        let more = all > pair.0.entries.len() as u64;
+        Ok(more || pair.0.entries.keys().any(|name| pair.1.entries.contains_key(name)))
     }
 }
 
 /// Whether the kernel could take a file of this tree for an object. A file's data is found by an
 /// absolute path, `/ab/cdef…`, which is looked up in all image layers below before the objects.
-fn shadows_objects(root: &Tree) -> bool {
-    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    root.entries.keys().any(|name| name.as_bytes().len() == 2 && name.as_bytes().iter().all(hex))
+fn shadows_objects(objects: &dyn Objects, root: &Kid) -> Result<bool, StoreError> {
+    let root = Directory::open(objects, root)?;
+    for byte in 0..=255u8 {
+        if root.get(format!("{byte:02x}").as_bytes())?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A directory that is there before and after.
@@ -137,11 +177,12 @@ struct Delta<'a> {
 
 impl Delta<'_> {
     fn merge(&mut self, merge: Merge) -> Result<(), ErofsError> {
-        let before = self.read(merge.number, &merge.below)?;
-        let after = self.read(merge.number, &merge.tree)?;
+        let pair = self.trees.get(Some(merge.below), Some(merge.tree));
+        let pair = pair.map_err(|source| self.composer.unreadable(merge.number, source))?;
+        let (before, after) = &*pair;
         let mut dirents = Vec::new();
         let mut directories = 0;
-        for name in both(&before, &after) {
+        for name in both(before, after) {
             let (old, new) = (before.entries.get(name), after.entries.get(name));
             let path = join(&merge.path, name.as_bytes());
             let inode = match (old, new) {
@@ -203,13 +244,8 @@ impl Delta<'_> {
 
     /// Whether two versions of a directory have anything in common that is worth merging.
     fn in_common(&mut self, number: u32, below: &Kid, tree: &Kid) -> Result<bool, ErofsError> {
-        let (before, after) = (self.read(number, below)?, self.read(number, tree)?);
-        Ok(before.entries.keys().any(|name| after.entries.contains_key(name)))
-    }
-
-    fn read(&mut self, number: u32, kid: &Kid) -> Result<Rc<Tree>, ErofsError> {
-        let tree = self.trees.get(kid);
-        tree.map_err(|source| self.composer.unreadable(number, source))
+        let common = self.trees.in_common(below, tree);
+        common.map_err(|source| self.composer.unreadable(number, source))
     }
 
     fn whiteout(&mut self, directory: u32) -> Result<u32, ErofsError> {
@@ -250,13 +286,13 @@ fn changed_links(
         if before == after {
             continue;
         }
-        let mut read = |kid: Option<Kid>| kid.map_or(Ok(Rc::default()), |kid| trees.get(&kid));
-        let (before, after) = (read(before)?, read(after)?);
+        let pair = trees.get(before, after)?;
+        let (before, after) = &*pair;
         compared += 1 + before.entries.len() + after.entries.len();
         if compared > most.min(MAX_COMPARED) {
             return Ok(None);
         }
-        for name in both(&before, &after) {
+        for name in both(before, after) {
             let (old, new) = (before.entries.get(name), after.entries.get(name));
             if old == new {
                 continue;

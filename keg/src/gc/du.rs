@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kids::KidMap;
 use crate::{
-    Keg, Kid, NamePath, NamesError, Version,
+    Keg, Kid, NamePath, NamesError, Version, directory,
     names::noun,
     object::{Entry, Value},
     store::{Objects, StoreError},
@@ -215,8 +215,7 @@ impl Walk<'_> {
             Value::Tree { bytes, .. } => *bytes,
             Value::Commit { kid } => {
                 let tree = self.objects.commit(kid)?.tree;
-                let sums = self.objects.tree(&tree)?.sums();
-                sums.map_or(0, |sums| sums.bytes)
+                directory::sums(self.objects, &tree)?.bytes
             }
             _ => 0,
         })

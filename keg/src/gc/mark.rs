@@ -8,8 +8,8 @@ use super::{
     policy::Policy,
 };
 use crate::{
-    Kid, NamePath,
-    object::{Entry, EntryName, Kind, Value},
+    Kid, NamePath, directory,
+    object::{Entry, EntryName, Kind, Value, shards::Node},
     store::{Objects, Root, StoreError},
 };
 
@@ -109,9 +109,16 @@ impl<'a> Marker<'a> {
         current: bool,
         left: &mut Vec<(NamePath, Kid)>,
     ) -> Result<(), GcError> {
-        let read = self.objects.tree(tree).map_err(unread(path.as_str(), seq))?;
-        self.marks.alone.insert(*tree);
-        for (name, entry) in read.entries {
+        let mut entries = Vec::new();
+        let read = directory::visit(self.objects, tree, &mut |kid, node| {
+            self.marks.alone.insert(*kid);
+            if let Node::Leaf(leaf) = node {
+                entries.extend(leaf.entries);
+            }
+            Ok(())
+        });
+        read.map_err(unread(path.as_str(), seq))?;
+        for (name, entry) in entries {
             let below = std::str::from_utf8(name.as_bytes()).ok().and_then(|n| path.join(n).ok());
             let extent = match &below {
                 Some(below) => self.floors.extent(below, seq),
@@ -219,9 +226,18 @@ impl<'a> Marker<'a> {
                 self.commit_value(&item, current, &mut left)?;
             } else if item.kind == Kind::Tree && self.marks.whole.insert(item.kid) {
                 self.tell();
-                let tree = self.objects.tree(&item.kid);
-                for (name, entry) in tree.map_err(unread(&item.path, 0))?.entries {
-                    self.push(&item.path, &name, &entry, &mut left)?;
+                match directory::node(self.objects, &item.kid).map_err(unread(&item.path, 0))? {
+                    Node::Leaf(tree) => {
+                        for (name, entry) in tree.entries {
+                            self.push(&item.path, &name, &entry, &mut left)?;
+                        }
+                    }
+                    // Parts of a directory: versions of it share most of them.
+                    Node::Index(index) => left.extend(index.children.iter().map(|part| Item {
+                        kid: part.kid,
+                        kind: Kind::Tree,
+                        path: item.path.clone(),
+                    })),
                 }
             }
         }

@@ -23,9 +23,10 @@ use super::at::{Folder, Meta};
 use super::error::{IngestError, show};
 use super::links::{collect, join, renumber};
 use super::walk::{Reader, entry_name};
+use crate::directory::{Changes, Directory, change};
 use crate::erofs::compose::{OVERLAY_ESCAPED, OVERLAY_PREFIX};
 use crate::kid::Kid;
-use crate::object::{Attrs, Entry, Tree, Value};
+use crate::object::{Attrs, Entry, Value};
 use crate::store::Objects;
 
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
@@ -57,8 +58,7 @@ pub fn ingest_overlay_upper(
     let mut merge = Merge { reader, root: *lower_tree, touched: HashSet::new() };
     let (attrs, marks) = merge.attrs(&folder, b".", b"", &meta)?;
     let lower = if marks.opaque { None } else { Some(*lower_tree) };
-    let tree = merge.directory(&folder, lower, b"", 0)?;
-    let root = merge.reader.put_tree(&tree, b"", attrs)?;
+    let root = merge.directory((&folder, attrs), lower, b"", 0)?;
     merge.touched.extend(merge.reader.links.groups());
     merge.touched.remove(&0);
     renumber(objects, root, &merge.touched)
@@ -85,22 +85,25 @@ impl Merge<'_> {
     /// The merged directory; `lower` is what shows through.
     fn directory(
         &mut self,
-        folder: &Folder,
+        (folder, attrs): (&Folder, Attrs),
         lower: Option<Kid>,
         path: &[u8],
         depth: usize,
-    ) -> Result<Tree, IngestError> {
-        let mut tree = match lower {
-            Some(kid) => self.reader.objects.tree(&kid).map_err(IngestError::store(path))?,
-            None => Tree::default(),
-        };
+    ) -> Result<Entry, IngestError> {
+        let objects = self.reader.objects;
+        let open = |kid| Directory::open(objects, &kid).map_err(IngestError::store(path));
+        let shown = lower.map(open).transpose()?;
+        let mut changes = Changes::new();
         for name in self.reader.names(folder, path, depth)? {
             let at = join(path, &name);
             if self.reader.opts.excludes(&at) {
                 continue;
             }
             let meta = folder.stat(&name).map_err(IngestError::io("look at", &at))?;
-            let below = tree.entries.remove(name.as_slice());
+            let below = match &shown {
+                Some(shown) => shown.get(&name).map_err(IngestError::store(path))?,
+                None => None,
+            };
             let entry = match meta.file_type() {
                 FileType::CharacterDevice if meta.rdev == 0 => None,
                 FileType::Directory => {
@@ -115,11 +118,10 @@ impl Merge<'_> {
             if let Some(below) = below.filter(|_| meta.file_type() != FileType::Directory) {
                 self.lost(&below, &at)?;
             }
-            if let Some(entry) = entry {
-                tree.entries.insert(entry_name(name, &at)?, entry);
-            }
+            changes.insert(entry_name(name, &at)?, entry);
         }
-        Ok(tree)
+        let made = change(objects, shown.as_ref(), changes).map_err(IngestError::store(path))?;
+        Ok(Entry { attrs, ..made })
     }
 
     fn subdirectory(
@@ -148,8 +150,7 @@ impl Merge<'_> {
         }
         let folder =
             place.folder.folder(place.name).map_err(IngestError::io("open", place.path))?;
-        let tree = self.directory(&folder, shown, place.path, depth + 1)?;
-        self.reader.put_tree(&tree, place.path, attrs)
+        self.directory((&folder, attrs), shown, place.path, depth + 1)
     }
 
     /// Anything but a directory; `None` where the name is deleted (or a socket).
@@ -208,8 +209,8 @@ impl Merge<'_> {
             }
             found = match at {
                 Some(kid) => {
-                    let mut tree = objects.tree(&kid).map_err(IngestError::store(path))?;
-                    tree.entries.remove(name)
+                    let found = Directory::open(objects, &kid).and_then(|at| at.get(name));
+                    found.map_err(IngestError::store(path))?
                 }
                 None => None,
             };

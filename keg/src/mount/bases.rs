@@ -56,10 +56,7 @@ pub fn nearest(objects: &dyn Objects, tree: &Kid, noted: &[Kid]) -> Option<Kid> 
 /// Whether a tree has at least half as many entries as another. One with far fewer is better off
 /// with an image of its own than with one that says what of the other is not there.
 pub fn is_of_a_size(objects: &dyn Objects, base: &Kid, tree: &Kid) -> bool {
-    let entries = |tree: &Kid| {
-        let tree = objects.tree(tree).ok()?;
-        Some(tree.entries.values().map(weight).fold(0, u64::saturating_add))
-    };
+    let entries = |tree: &Kid| entries(objects, tree);
     entries(base).zip(entries(tree)).is_some_and(|(base, tree)| tree >= base / 2)
 }
 
@@ -70,8 +67,13 @@ fn alike(objects: &dyn Objects, base: &Kid, tree: &Kid) -> Option<(u64, u64)> {
     let mut left = vec![(*base, *tree)];
     let mut read = 0;
     while let Some((base, tree)) = left.pop() {
-        let (before, after) = (objects.tree(&base).ok()?, objects.tree(&tree).ok()?);
+        let (before, after) = objects.differing(&base, &tree).ok()?;
         read += 1;
+        // Parts that both have are not among them.
+        let listed = after.entries.values().map(weight).fold(0, u64::saturating_add);
+        let shared = entries(objects, &tree)?.saturating_sub(listed);
+        same += shared;
+        all += shared;
         for (name, entry) in &after.entries {
             let old = before.entries.get(name);
             if old == Some(entry) {
@@ -91,6 +93,14 @@ fn alike(objects: &dyn Objects, base: &Kid, tree: &Kid) -> Option<(u64, u64)> {
         }
     }
     Some((same, all))
+}
+
+/// How many entries are below a tree, at all depths.
+fn entries(objects: &dyn Objects, tree: &Kid) -> Option<u64> {
+    match objects.tree_entry(tree).ok()?.value {
+        Value::Tree { entries, .. } => Some(entries),
+        _ => None,
+    }
 }
 
 fn directory(objects: &dyn Objects, entry: &Entry) -> Option<Kid> {

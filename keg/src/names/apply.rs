@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{CommitError, Expected, Txn, noun, txn::Step};
 use crate::{
     Kid,
-    object::{Commit, Entry, EntryName, Kind, Tree, Value},
+    directory::{Changes, Directory, change_with},
+    object::{Commit, Entry, EntryName, Kind, Value},
     path::NamePath,
     store::{Advance, Object, Objects, Root, StoreError},
 };
@@ -121,50 +122,78 @@ fn check_value(
     }
 }
 
-/// A directory that is being changed: its tree, and the directories below that are, too.
-struct Node {
-    tree: Tree,
-    below: BTreeMap<EntryName, Node>,
+/// A directory that is being changed: what it was, what its names become, and the directories
+/// below that are being changed, too.
+struct Node<'a> {
+    base: Option<Directory<'a>>,
+    changes: Changes,
+    below: BTreeMap<EntryName, Node<'a>>,
 }
 
-impl Node {
-    fn load(objects: &dyn Objects, kid: &Kid) -> Result<Self, StoreError> {
-        Ok(Self { tree: objects.tree(kid)?, below: BTreeMap::new() })
+impl<'a> Node<'a> {
+    fn load(objects: &'a dyn Objects, kid: &Kid) -> Result<Self, StoreError> {
+        let base = Some(Directory::open(objects, kid)?);
+        Ok(Self { base, ..Self::new() })
     }
 
     fn new() -> Self {
-        Self { tree: Tree::default(), below: BTreeMap::new() }
+        Self { base: None, changes: Changes::new(), below: BTreeMap::new() }
     }
 
     /// Encodes the changed trees, those below first; directories made canonical (0755, root).
     fn write(self, made: &mut Vec<Object>) -> Result<Entry, StoreError> {
-        let Self { mut tree, below } = self;
+        let Self { base, mut changes, below } = self;
         for (name, node) in below {
             let entry = node.write(made)?;
-            tree.entries.insert(name, entry);
+            changes.insert(name, Some(entry));
         }
-        let bytes = tree.encode().map_err(invalid(Kind::Tree))?;
-        let sums = tree.sums().map_err(invalid(Kind::Tree))?;
-        let entry = Entry::tree(Kind::Tree.kid_of(&bytes), sums);
-        made.push(Object { kind: Kind::Tree, bytes });
-        Ok(entry)
+        let mut keep = |bytes| {
+            made.push(Object { kind: Kind::Tree, bytes });
+            Ok(())
+        };
+        let directory = change_with(base.as_ref(), changes, &mut keep)?;
+        Ok(Entry::tree(directory.kid, directory.sums))
     }
 
-    fn is_empty(&self) -> bool {
-        self.tree.entries.is_empty() && self.below.is_empty()
+    /// What a name stood for before.
+    fn before(&self, name: &EntryName) -> Result<Option<Entry>, StoreError> {
+        self.base.as_ref().map_or(Ok(None), |base| base.get(name.as_bytes()))
+    }
+
+    fn put(&mut self, name: EntryName, entry: Option<Entry>) {
+        self.below.remove(&name);
+        self.changes.insert(name, entry);
+    }
+
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        if !self.below.is_empty() || self.changes.values().any(Option::is_some) {
+            return Ok(false);
+        }
+        let mut left = self.base.as_ref().map_or(0, Directory::names);
+        if left > self.changes.len() as u64 {
+            return Ok(false);
+        }
+        for name in self.changes.keys() {
+            left -= u64::from(self.before(name)?.is_some());
+        }
+        Ok(left == 0)
     }
 
     /// The directory `name`, taken up to be changed; `Ok(None)` if it is not there.
     fn enter(
         &mut self,
-        objects: &dyn Objects,
+        objects: &'a dyn Objects,
         name: &EntryName,
     ) -> Result<Result<Option<&mut Self>, &'static str>, StoreError> {
         if !self.below.contains_key(name) {
-            let Some(entry) = self.tree.entries.get(name) else { return Ok(Ok(None)) };
-            let Value::Tree { kid, .. } = &entry.value else { return Ok(Err(noun(entry))) };
+            let entry = match self.changes.get(name) {
+                Some(changed) => changed.clone(),
+                None => self.before(name)?,
+            };
+            let Some(entry) = entry else { return Ok(Ok(None)) };
+            let Value::Tree { kid, .. } = &entry.value else { return Ok(Err(noun(&entry))) };
             let node = Self::load(objects, kid)?;
-            self.tree.entries.remove(name);
+            self.put(name.clone(), None);
             self.below.insert(name.clone(), node);
         }
         Ok(Ok(self.below.get_mut(name)))
@@ -186,9 +215,9 @@ fn in_the_way(path: &NamePath, depth: usize, found: &'static str) -> CommitError
     CommitError::NotADirectory { path: path.clone(), at, found }
 }
 
-fn set(
-    top: &mut Node,
-    objects: &dyn Objects,
+fn set<'a>(
+    top: &mut Node<'a>,
+    objects: &'a dyn Objects,
     path: &NamePath,
     entry: &Entry,
 ) -> Result<(), CommitError> {
@@ -204,33 +233,35 @@ fn set(
         }
         node = node.below.get_mut(name).expect("it was entered or made just now");
     }
-    node.below.remove(&last);
-    node.tree.entries.insert(last, entry.clone());
+    node.put(last, Some(entry.clone()));
     Ok(())
 }
 
-fn remove(top: &mut Node, objects: &dyn Objects, path: &NamePath) -> Result<(), CommitError> {
+fn remove<'a>(
+    top: &mut Node<'a>,
+    objects: &'a dyn Objects,
+    path: &NamePath,
+) -> Result<(), CommitError> {
     let (above, last) = split(path)?;
     remove_below(top, objects, &above, &last)?;
     Ok(())
 }
 
 /// Removes a name; directories that it leaves empty go with it. What is not there stays so.
-fn remove_below(
-    node: &mut Node,
-    objects: &dyn Objects,
+fn remove_below<'a>(
+    node: &mut Node<'a>,
+    objects: &'a dyn Objects,
     above: &[EntryName],
     last: &EntryName,
 ) -> Result<(), StoreError> {
     let Some((name, rest)) = above.split_first() else {
-        node.below.remove(last);
-        node.tree.entries.remove(last);
+        node.put(last.clone(), None);
         return Ok(());
     };
     if let Ok(Some(child)) = node.enter(objects, name)? {
         remove_below(child, objects, rest, last)?;
-        if child.is_empty() {
-            node.below.remove(name);
+        if child.is_empty()? {
+            node.put(name.clone(), None);
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ pub(crate) fn diff(
             found.push((path, old, new));
             continue;
         }
-        match below(&path, objects.tree(&before)?, objects.tree(&after)?) {
+        match below(&path, objects.differing(&before, &after)?) {
             Some(below) => {
                 if !same_attrs {
                     found.push((path, old, new));
@@ -58,7 +58,7 @@ fn trees(old: Option<&Entry>, new: Option<&Entry>) -> Option<(Kid, Kid)> {
 }
 
 /// Names that differ between two trees; `None` if one of them has no path.
-fn below(path: &NamePath, mut old: Tree, mut new: Tree) -> Option<Vec<Difference>> {
+fn below(path: &NamePath, (mut old, mut new): (Tree, Tree)) -> Option<Vec<Difference>> {
     let differs = |name: &&EntryName| old.entries.get(*name) != new.entries.get(*name);
     let both = old.entries.keys().chain(new.entries.keys());
     let names: BTreeSet<EntryName> = both.filter(differs).cloned().collect();

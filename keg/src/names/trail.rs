@@ -2,6 +2,7 @@
 
 use crate::{
     Kid,
+    directory::Directory,
     object::Entry,
     path::NamePath,
     store::{Objects, StoreError},
@@ -34,7 +35,8 @@ impl Trail {
                 return Ok(known.clone_from_depth(trees));
             }
             trees.push(at);
-            let Some(entry) = objects.tree(&at)?.entries.remove(part.as_bytes()) else { break };
+            let found = Directory::open(objects, &at)?.get(part.as_bytes())?;
+            let Some(entry) = found else { break };
             if parts.peek().is_none() {
                 return Ok(Self { trees, entry: Some(entry) });
             }

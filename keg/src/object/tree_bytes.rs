@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::shards::Extent;
 use super::wire::{DecodeError, Fields, bad, put_bytes, put_signed, put_varint};
 use super::{Attrs, Entry, EntryName, MAX_OBJECT, Tree, Value};
 use crate::kid::Kid;
 
-/// The format written now. 2 is reserved for directories split over several objects.
+/// The format of a tree in one object. 2 is that of index nodes, see `shards.rs`.
 const FORMAT: u8 = 1;
 /// Set in an entry's kind byte when a link group follows.
 const LINKED: u8 = 0x80;
@@ -35,6 +36,26 @@ pub struct Sums {
     pub entries: u64,
 }
 
+impl Sums {
+    /// Of one entry and what is below it.
+    pub(crate) fn of(entry: &Entry) -> Result<Self, DecodeError> {
+        let (bytes, below) = match entry.value {
+            Value::File { size, .. } => (size, 0),
+            Value::Tree { bytes, entries, .. } => (bytes, entries),
+            _ => (0, 0),
+        };
+        Self { bytes, entries: 1 }.plus(Self { bytes: 0, entries: below })
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Result<Self, DecodeError> {
+        let over = || bad("sums", "more than 2^64");
+        Ok(Self {
+            bytes: self.bytes.checked_add(other.bytes).ok_or_else(over)?,
+            entries: self.entries.checked_add(other.entries).ok_or_else(over)?,
+        })
+    }
+}
+
 impl Tree {
     /// The entry of a name.
     pub fn get(&self, name: &[u8]) -> Option<&Entry> {
@@ -46,25 +67,25 @@ impl Tree {
     /// # Errors
     /// The sums do not fit 64 bits.
     pub fn sums(&self) -> Result<Sums, DecodeError> {
-        let over = || bad("sums", "more than 2^64");
-        self.entries.values().try_fold(Sums::default(), |sums, entry| {
-            let (bytes, below) = match entry.value {
-                Value::File { size, .. } => (size, 0),
-                Value::Tree { bytes, entries, .. } => (bytes, entries),
-                _ => (0, 0),
-            };
-            let entries = sums.entries.checked_add(1).and_then(|n| n.checked_add(below));
-            Ok(Sums {
-                bytes: sums.bytes.checked_add(bytes).ok_or_else(over)?,
-                entries: entries.ok_or_else(over)?,
-            })
-        })
+        self.entries.values().try_fold(Sums::default(), |sums, entry| sums.plus(Sums::of(entry)?))
     }
 
-    /// The canonical bytes.
+    /// Whether it is one object; otherwise it is stored as several, and
+    /// [`put_tree`](crate::store::Objects) makes them.
+    pub(crate) fn is_whole(&self) -> bool {
+        let extent = self.entries.iter().try_fold(Extent::default(), |sum, (name, entry)| {
+            sum.plus(Extent::of(name, entry)?)
+        });
+        // What cannot be summed up cannot be encoded either, and says so there.
+        extent.is_ok_and(|extent| extent.is_whole())
+    }
+
+    /// The canonical bytes of a tree that is one object: of all but large directories, which
+    /// `put_tree` splits.
     ///
     /// # Errors
-    /// An attribute or target that no tree may hold, or more than [`MAX_OBJECT`] bytes.
+    /// An attribute or target that no tree may hold, sums that do not fit 64 bits, or more than
+    /// [`MAX_OBJECT`] bytes.
     pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         let sums = self.sums()?;
         let mut table: BTreeMap<Attrs, u64> = BTreeMap::new();

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    Keg, Kid,
+    Keg, Kid, directory,
     gc::floors::Floors,
     names::NamesError,
-    object::{Entry, Tree, Value},
+    object::{Entry, Tree, Value, shards::Node},
     store::{INLINE_MAX, Objects, StoreError},
 };
 
@@ -101,10 +101,16 @@ impl<'a> History<'a> {
         if !self.trees.insert(tree) {
             return Ok(());
         }
-        let Some(new) = self.readable(objects.tree(&tree))? else { return Ok(()) };
-        let old = match before {
-            Some(before) => self.readable(objects.tree(&before))?.unwrap_or_default(),
-            None => Tree::default(),
+        let both = match before {
+            Some(before) => self.readable(objects.differing(&before, &tree))?,
+            None => None,
+        };
+        let (old, new) = match both {
+            Some(both) => both,
+            None => match self.readable(objects.tree(&tree))? {
+                Some(new) => (Tree::default(), new),
+                None => return Ok(()),
+            },
         };
         // The first is to be popped first.
         for (name, entry) in new.entries.iter().rev() {
@@ -213,7 +219,14 @@ pub(super) fn large_below(
         if !seen.insert(tree) {
             continue;
         }
-        for entry in objects.tree(&tree)?.entries.values() {
+        let tree = match directory::node(objects, &tree)? {
+            Node::Leaf(tree) => tree,
+            Node::Index(index) => {
+                left.extend(index.children.iter().map(|part| part.kid));
+                continue;
+            }
+        };
+        for entry in tree.entries.values() {
             match entry.value {
                 Value::File { kid, size } if size > INLINE_MAX as u64 => {
                     found.insert(kid, size);

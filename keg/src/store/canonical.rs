@@ -1,7 +1,7 @@
 //! What every store checks, and what every store starts with.
 
 use super::{Object, StoreError};
-use crate::object::{Commit, Kind, Tree};
+use crate::object::{Commit, Kind, Tree, shards::Node};
 
 /// The objects of version 0, the commit last: an empty tree, made at time 0 so that all new Kegs
 /// are equal.
@@ -23,7 +23,7 @@ pub(super) fn genesis() -> Vec<Object> {
 pub(super) fn check_canonical(kind: Kind, bytes: &[u8]) -> Result<(), StoreError> {
     let checked = match kind {
         Kind::Blob => Ok(()),
-        Kind::Tree => Tree::decode(bytes).map(drop),
+        Kind::Tree => Node::decode(bytes).map(drop),
         Kind::Commit => Commit::decode(bytes).map(drop),
     };
     checked.map_err(|source| StoreError::Invalid { kind, source })

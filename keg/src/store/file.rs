@@ -28,6 +28,7 @@ use super::{
     log::{Log, NewObject, Place},
     packs::{PackSet, audit_packs},
     pending::{HOLD, Pending, write_file},
+    splits::Splits,
     trash::Trash,
     verify::Verifying,
 };
@@ -43,6 +44,7 @@ pub struct FileStore {
     trash: Trash,
     pending: Mutex<Pending>,
     pub(super) packs: Arc<PackSet>,
+    pub(super) splits: Splits,
     access: Access,
 }
 
@@ -64,7 +66,7 @@ impl FileStore {
         let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
         let log = Log::open(&home.join("log"))?;
         let (packs, trash) = (PackSet::new(&home), Trash::new(&home));
-        Ok(Self { home, log, trash, pending: Mutex::default(), packs, access })
+        Ok(Self { home, log, trash, pending: Mutex::default(), packs, splits: Splits::default(), access })
     }
 
     /// Opens the Keg in a directory, or makes a new one there. Many processes may try at once.
@@ -267,6 +269,7 @@ impl Objects for FileStore {
         }
         self.check_writable()?;
         check_canonical(kind, bytes)?;
+        self.splits.allow(&self.home, kind, bytes)?;
         self.put_small(kind, bytes)
     }
 
@@ -361,6 +364,9 @@ impl Master for FileStore {
             match plan(self, latest)? {
                 None => (latest, self.log.known_end()),
                 Some(Advance { objects, commit }) => {
+                    for object in &objects {
+                        self.splits.allow(&self.home, object.kind, &object.bytes)?;
+                    }
                     let named: Vec<NewObject<'_>> = objects.iter().map(NewObject::from).collect();
                     let root = Root { seq: latest.seq + 1, commit };
                     (root, appender.append(&named, Some(root))?)

@@ -15,8 +15,11 @@ const VERSION: u32 = 1;
 /// Garbage is collected: segments and old versions may be missing, and whoever writes refreshes
 /// what is condemned before relying on it.
 pub(crate) const GC: &str = "gc";
+/// Directories are split over several objects: a program that does not know it would take the
+/// first of them for damage.
+pub(crate) const SHARDS: &str = "shards";
 /// The features this version knows without which a Keg cannot be read.
-const KNOWN: [&str; 2] = [GC, super::packs::FEATURE];
+const KNOWN: [&str; 3] = [GC, super::packs::FEATURE, SHARDS];
 
 /// The parsed `format.json`.
 #[derive(Serialize, Deserialize)]

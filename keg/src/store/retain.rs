@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Kid,
-    object::{Commit, Kind, Tree, Value},
+    object::{Commit, Kind, Value, shards::Node},
 };
 
 /// What became of one object.
@@ -132,15 +132,17 @@ impl FileStore {
 fn below(kind: Kind, bytes: &[u8], left: &mut Vec<Kid>) -> Result<(), StoreError> {
     let invalid = |source| StoreError::Invalid { kind, source };
     match kind {
-        Kind::Tree => {
-            for entry in Tree::decode(bytes).map_err(invalid)?.entries.values() {
-                if let Value::File { kid, .. } | Value::Tree { kid, .. } | Value::Commit { kid } =
-                    &entry.value
-                {
-                    left.push(*kid);
-                }
+        Kind::Tree => match Node::decode(bytes).map_err(invalid)? {
+            Node::Leaf(tree) => {
+                left.extend(tree.entries.values().filter_map(|entry| match &entry.value {
+                    Value::File { kid, .. } | Value::Tree { kid, .. } | Value::Commit { kid } => {
+                        Some(*kid)
+                    }
+                    _ => None,
+                }));
             }
-        }
+            Node::Index(index) => left.extend(index.children.iter().map(|part| part.kid)),
+        },
         Kind::Commit => left.push(Commit::decode(bytes).map_err(invalid)?.tree),
         Kind::Blob => {}
     }

@@ -23,6 +23,7 @@ mod large;
 mod memo;
 mod message;
 mod pack;
+mod parts;
 mod push;
 mod receive;
 mod serve;

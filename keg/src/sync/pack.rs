@@ -16,9 +16,10 @@ use super::{
     wire::Input,
 };
 use crate::{
-    Keg, Kid,
+    Keg, Kid, directory,
     object::{
-        Commit, Kind, Tree,
+        Commit, Kind,
+        shards::Node,
         wire::{put_bytes, put_varint},
     },
     store::{Objects, StoreError},
@@ -78,12 +79,12 @@ impl Source for Here<'_> {
         Ok(self.objects.commit(kid)?)
     }
 
-    fn tree(&mut self, kid: &Kid, _: Option<&Kid>) -> Result<Tree, SyncError> {
-        Ok(self.objects.tree(kid)?)
+    fn node(&mut self, kid: &Kid, _: Option<&Kid>) -> Result<Node, SyncError> {
+        Ok(directory::node(self.objects, kid)?)
     }
 
-    fn known_tree(&mut self, kid: &Kid) -> Result<Tree, SyncError> {
-        Ok(self.objects.tree(kid)?)
+    fn known_node(&mut self, kid: &Kid) -> Result<Node, SyncError> {
+        Ok(directory::node(self.objects, kid)?)
     }
 
     fn blob(&mut self, blob: Listed) -> Result<(), SyncError> {

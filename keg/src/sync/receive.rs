@@ -12,8 +12,8 @@ use super::{
     wire::Input,
 };
 use crate::{
-    Keg, Kid,
-    object::{Commit, Entry, Kind, Tree},
+    Keg, Kid, directory,
+    object::{Commit, Entry, Kind, shards::Node},
     store::{Objects, StoreError},
 };
 
@@ -175,15 +175,15 @@ impl Source for Receiving<'_, '_> {
         Ok(self.objects.commit(kid)?)
     }
 
-    fn tree(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Tree, SyncError> {
+    fn node(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Node, SyncError> {
         let Record::Object { bytes, .. } = self.record(Kind::Tree, kid, base)? else {
             return Err(protocol("a walk that ends at a tree"));
         };
-        Tree::decode(&bytes).map_err(|source| SyncError::Invalid { kid: *kid, source })
+        Node::decode(&bytes).map_err(|source| SyncError::Invalid { kid: *kid, source })
     }
 
-    fn known_tree(&mut self, kid: &Kid) -> Result<Tree, SyncError> {
-        Ok(self.objects.tree(kid)?)
+    fn known_node(&mut self, kid: &Kid) -> Result<Node, SyncError> {
+        Ok(directory::node(self.objects, kid)?)
     }
 
     fn blob(&mut self, blob: Listed) -> Result<(), SyncError> {

@@ -10,9 +10,10 @@ use super::{
     wire::Input,
 };
 use crate::{
-    Kid,
+    Kid, directory,
     object::{
-        Commit, Entry, Kind, Tree,
+        Commit, Entry, Kind,
+        shards::Node,
         wire::{put_bytes, put_varint},
     },
     store::{Objects, StoreError},
@@ -148,16 +149,16 @@ impl Source for Sending<'_> {
         Ok(self.objects.commit(kid)?)
     }
 
-    fn tree(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Tree, SyncError> {
+    fn node(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Node, SyncError> {
         let bytes = document(self.objects, kid, Kind::Tree)?;
         let base = self.base(base)?;
         self.send(&bytes, base)?;
         let invalid = |source| StoreError::Invalid { kind: Kind::Tree, source };
-        Ok(Tree::decode(&bytes).map_err(invalid)?)
+        Ok(Node::decode(&bytes).map_err(invalid)?)
     }
 
-    fn known_tree(&mut self, kid: &Kid) -> Result<Tree, SyncError> {
-        Ok(self.objects.tree(kid)?)
+    fn known_node(&mut self, kid: &Kid) -> Result<Node, SyncError> {
+        Ok(directory::node(self.objects, kid)?)
     }
 
     fn blob(&mut self, _: Listed) -> Result<(), SyncError> {

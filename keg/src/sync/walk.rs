@@ -11,10 +11,12 @@ use std::collections::HashMap;
 use super::{
     MAX_OBJECTS, MAX_STOPS,
     error::{SyncError, protocol},
+    parts::Compared,
 };
 use crate::{
     Kid,
-    object::{Commit, Entry, Kind, Sums, Tree, Value},
+    directory::Part,
+    object::{Commit, Entry, Kind, Sums, Tree, Value, shards::Node},
 };
 
 /// Most trees and commits that are known of but not looked at yet.
@@ -35,10 +37,10 @@ pub(super) trait Source {
     fn commit(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Met, SyncError>;
     /// A commit that was seen before, or is had.
     fn known_commit(&mut self, kid: &Kid) -> Result<Commit, SyncError>;
-    /// A tree that is new to the walk.
-    fn tree(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Tree, SyncError>;
-    /// A tree that was seen before, or is had.
-    fn known_tree(&mut self, kid: &Kid) -> Result<Tree, SyncError>;
+    /// A tree, or a node of one that is split, that is new to the walk.
+    fn node(&mut self, kid: &Kid, base: Option<&Kid>) -> Result<Node, SyncError>;
+    /// A tree or node that was seen before, or is had.
+    fn known_node(&mut self, kid: &Kid) -> Result<Node, SyncError>;
     /// The next blob.
     fn blob(&mut self, blob: Listed) -> Result<(), SyncError>;
     /// The receiver has this commit and all before it.
@@ -57,7 +59,7 @@ pub(super) enum Met {
 
 /// What the receiver has of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(super) enum Known {
     /// Nothing, and it will not get it.
     Gone,
     /// It was sent in this walk: it alone.
@@ -68,18 +70,22 @@ enum Known {
 
 /// The object to compare with.
 #[derive(Clone, Copy)]
-struct Base {
-    kid: Kid,
-    had: bool,
+pub(super) struct Base {
+    pub(super) kid: Kid,
+    pub(super) had: bool,
 }
 
-enum Job {
+pub(super) enum Job {
     Blob(Listed),
     Tree {
         kid: Kid,
         base: Option<Base>,
         sums: Option<Sums>,
     },
+    /// A part of a directory that is split, and the directory compared with: see `parts.rs`.
+    Part(Part, Option<Base>),
+    /// All of an index node has been gone through: now it may be compared with.
+    Done(Kid),
     Commit {
         kid: Kid,
         base: Option<Base>,
@@ -94,9 +100,9 @@ enum Job {
 
 /// A walk under way.
 pub(super) struct Walk {
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     /// By half of the KID: 16 bytes are told apart by anybody's means.
-    known: HashMap<[u8; 16], Known>,
+    pub(super) known: HashMap<[u8; 16], Known>,
     ends: Ends,
 }
 
@@ -146,6 +152,10 @@ impl Walk {
         match job {
             Job::Blob(blob) => source.blob(blob)?,
             Job::Tree { kid, base, sums } => self.tree(source, kid, base, sums)?,
+            Job::Part(part, base) => self.part(source, part, base)?,
+            Job::Done(kid) => {
+                self.known.insert(half(&kid), Known::Sent);
+            }
             Job::Commit { kid, base } => {
                 let previous = base.filter(|base| self.has(base)).map(|base| base.kid);
                 if let Some(base) = base.filter(|base| base.had) {
@@ -181,35 +191,34 @@ impl Walk {
             return Ok(());
         }
         let base = base.filter(|base| self.has(base));
-        let tree = source.tree(&kid, base.as_ref().map(|base| &base.kid))?;
-        let found = tree.sums().map_err(|source| SyncError::Invalid { kid, source })?;
+        let node = source.node(&kid, base.as_ref().map(|base| &base.kid))?;
+        let invalid = |source| SyncError::Invalid { kid, source };
+        node.check_root().map_err(invalid)?;
+        let found = node.extent().map_err(invalid)?.sums;
         if sums.is_some_and(|stated| stated != found) {
             let what = "the directory above it says other sums of what is below";
             return Err(SyncError::Wrong { kid, what: what.into() });
         }
-        self.known.insert(half(&kid), Known::Sent);
-        let (old, had) = match base {
-            Some(base) => {
-                let had = base.had || self.known.get(&half(&base.kid)) == Some(&Known::Had);
-                (source.known_tree(&base.kid)?, had)
-            }
-            None => (Tree::default(), false),
-        };
-        self.compare(source, &tree, &old, had)
+        self.below(source, kid, &node, base, None)
+    }
+
+    pub(super) fn was_had(&self, base: &Base) -> bool {
+        base.had || self.known.get(&half(&base.kid)) == Some(&Known::Had)
     }
 
     /// Lists the files that differ, and puts the trees and commits that do on the stack, in order.
-    fn compare(
+    pub(super) fn compare(
         &mut self,
         source: &mut dyn Source,
         tree: &Tree,
-        old: &Tree,
-        had: bool,
+        base: Option<Base>,
     ) -> Result<(), SyncError> {
         let start = self.jobs.len();
+        let had = base.is_some_and(|base| self.was_had(&base));
+        let mut old = Compared::open(source, base.map(|base| base.kid))?;
         for (name, entry) in &tree.entries {
-            let before = old.entries.get(name).map(|entry| &entry.value);
-            let same = before == Some(&entry.value);
+            let before = old.get(source, name)?.map(|entry| entry.value);
+            let same = before.as_ref() == Some(&entry.value);
             match &entry.value {
                 Value::Tree { kid, .. } | Value::Commit { kid } if same && had => {
                     self.known.insert(half(kid), Known::Had);
@@ -217,14 +226,14 @@ impl Walk {
                 _ if same => {}
                 Value::File { kid, size } => {
                     let base = match before {
-                        Some(Value::File { kid, .. }) => Some(*kid),
+                        Some(Value::File { kid, .. }) => Some(kid),
                         _ => None,
                     };
                     source.blob(Listed { kid: *kid, size: *size, base })?;
                 }
                 Value::Tree { kid, bytes, entries } => {
                     let base = match before {
-                        Some(Value::Tree { kid, .. }) => Some(Base { kid: *kid, had }),
+                        Some(Value::Tree { kid, .. }) => Some(Base { kid, had }),
                         _ => None,
                     };
                     let sums = Some(Sums { bytes: *bytes, entries: *entries });
@@ -232,7 +241,7 @@ impl Walk {
                 }
                 Value::Commit { kid } => {
                     let base = match before {
-                        Some(Value::Commit { kid }) => Some(Base { kid: *kid, had }),
+                        Some(Value::Commit { kid }) => Some(Base { kid, had }),
                         _ => None,
                     };
                     self.jobs.push(Job::Commit { kid: *kid, base });
@@ -240,11 +249,15 @@ impl Walk {
                 _ => {}
             }
         }
+        self.jobs[start..].reverse();
+        self.check_pending()
+    }
+
+    pub(super) fn check_pending(&self) -> Result<(), SyncError> {
         if self.jobs.len() > MAX_PENDING {
             let what = "directories that wait to be looked at";
             return Err(SyncError::TooMuch { what, limit: MAX_PENDING as u64 });
         }
-        self.jobs[start..].reverse();
         Ok(())
     }
 
@@ -316,7 +329,7 @@ impl Walk {
     }
 }
 
-fn half(kid: &Kid) -> [u8; 16] {
+pub(super) fn half(kid: &Kid) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&kid.as_bytes()[..16]);
     half

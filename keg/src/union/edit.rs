@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{MAX_DEPTH, UnionError};
+use crate::directory::{Changes, Directory, change};
 use crate::kid::Kid;
-use crate::object::{Entry, EntryName, Tree, Value};
+use crate::object::{Entry, EntryName, Value};
 use crate::store::Objects;
 
 /// What becomes of a path.
@@ -33,8 +34,7 @@ pub fn edit<P: AsRef<[u8]>>(
     if root.below.is_empty() {
         return objects.tree_entry(tree).map_err(UnionError::store(b""));
     }
-    let tree = objects.tree(tree).map_err(UnionError::store(b""))?;
-    apply(objects, tree, root, b"")
+    apply(objects, Some(tree), root, b"")
 }
 
 /// The tree without some paths. The KID stays the same if none of them is there.
@@ -64,7 +64,7 @@ pub fn with_prefix(
         return Ok(entry);
     }
     root.insert(path.as_ref(), Edit::Set(entry))?;
-    apply(objects, Tree::default(), root, b"")
+    apply(objects, None, root, b"")
 }
 
 /// Edits by name.
@@ -104,20 +104,26 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
+/// Edits a directory, or a new one.
 fn apply(
     objects: &dyn Objects,
-    mut tree: Tree,
+    tree: Option<&Kid>,
     node: Node,
     path: &[u8],
 ) -> Result<Entry, UnionError> {
+    let open = |kid| Directory::open(objects, kid).map_err(UnionError::store(path));
+    let tree = tree.map(open).transpose()?;
+    let mut changes = Changes::new();
     for (name, node) in node.below {
         let at = [path, b"/", name.as_bytes()].concat();
-        let old = tree.entries.remove(&name);
-        if let Some(entry) = apply_entry(objects, old, node, &at)? {
-            tree.entries.insert(name, entry);
-        }
+        let old = match &tree {
+            Some(tree) => tree.get(name.as_bytes()).map_err(UnionError::store(path))?,
+            None => None,
+        };
+        let entry = apply_entry(objects, old, node, &at)?;
+        changes.insert(name, entry);
     }
-    objects.put_tree(&tree).map_err(UnionError::store(path))
+    change(objects, tree.as_ref(), changes).map_err(UnionError::store(path))
 }
 
 fn apply_entry(
@@ -136,7 +142,7 @@ fn apply_entry(
     }
     let Some(entry) = entry else {
         return match node.sets() {
-            true => apply(objects, Tree::default(), node, path).map(Some),
+            true => apply(objects, None, node, path).map(Some),
             false => Ok(None),
         };
     };
@@ -148,8 +154,7 @@ fn apply_entry(
             false => Ok(Some(entry)),
         };
     };
-    let tree = objects.tree(&kid).map_err(UnionError::store(path))?;
-    let edited = apply(objects, tree, node, path)?;
+    let edited = apply(objects, Some(&kid), node, path)?;
     let mut attrs = entry.attrs;
     if matches!(entry.value, Value::Commit { .. }) {
         // A commit's entry has the mode of a file; now it is a plain directory.
