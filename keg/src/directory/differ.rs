@@ -91,11 +91,7 @@ impl Side {
     }
 }
 
-fn read_part(
-    objects: &dyn Objects,
-    part: &Part,
-    read: Option<Node>,
-) -> Result<Node, StoreError> {
+fn read_part(objects: &dyn Objects, part: &Part, read: Option<Node>) -> Result<Node, StoreError> {
     if let Some(node) = read {
         return Ok(node);
     }

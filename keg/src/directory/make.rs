@@ -138,7 +138,11 @@ impl Maker {
     }
 
     /// The one node over some nodes; these are the items of `level`.
-    pub(super) fn top(&mut self, mut parts: Vec<Shard>, mut level: u8) -> Result<Shard, StoreError> {
+    pub(super) fn top(
+        &mut self,
+        mut parts: Vec<Shard>,
+        mut level: u8,
+    ) -> Result<Shard, StoreError> {
         while parts.len() > 1 {
             let mut cuts = Cuts::new(level);
             for shard in parts {

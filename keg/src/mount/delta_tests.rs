@@ -325,3 +325,35 @@ fn trees_that_look_like_objects_get_no_delta() {
     Mounts::new(&keg).like(&before).read_only(&after, &target).unwrap();
     assert_eq!(fs::read(target.join("z")).unwrap(), noise(9000, 1));
 }
+
+/// A delta of a split directory has what differs, and looks at no more than its parts.
+#[test]
+fn split_directories_get_small_deltas() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let links = (0..5000).map(|n| (format!("n-{n:05}"), Entry::symlink("x")));
+    let mut entries: BTreeMap<String, Entry> = links.collect();
+    entries.insert("file".to_owned(), file(&keg, 9000, 1, 0));
+    let tree = |entries: &BTreeMap<String, Entry>| {
+        let list: Vec<_> = entries.iter().map(|(name, e)| (name.as_str(), e.clone())).collect();
+        directory(&keg, &[("big", directory(&keg, &list))]).kid().unwrap()
+    };
+    let before = tree(&entries);
+    entries.insert("n-02500".to_owned(), file(&keg, 9000, 2, 0));
+    entries.remove("n-00001");
+    let after = tree(&entries);
+    keg.objects().sync().unwrap();
+    let delta = erofs::compose_delta(keg.objects(), &before, &after, ANY).unwrap().unwrap();
+    assert!(delta.compared < 4096, "{} entries were compared", delta.compared);
+    assert!(delta.image.inodes.len() < 8, "{} inodes", delta.image.inodes.len());
+    check(&keg, &scratch, &[before, after, before]);
+    // Hard links of which one goes take the others along, wherever they are.
+    for name in ["a-linked", "z-linked"] {
+        entries.insert(name.to_owned(), file(&keg, 9000, 3, 9));
+    }
+    let linked = tree(&entries);
+    entries.remove("a-linked");
+    let one = tree(&entries);
+    keg.objects().sync().unwrap();
+    check(&keg, &scratch, &[linked, one, linked]);
+}

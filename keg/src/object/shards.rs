@@ -155,7 +155,11 @@ impl Index {
         if index.children.is_empty() {
             return Err(bad("parts", "none"));
         }
-        if index.extent()? != stated { Err(bad("sums", "not those of the parts")) } else { Ok(index) }
+        if index.extent()? != stated {
+            Err(bad("sums", "not those of the parts"))
+        } else {
+            Ok(index)
+        }
     }
 
     /// The place of the child that has a name, if any has; names before the first are the first's.
@@ -208,10 +212,11 @@ impl Node {
     /// Sums that do not fit 64 bits.
     pub(crate) fn extent(&self) -> Result<Extent, DecodeError> {
         match self {
-            Self::Leaf(tree) => tree
-                .entries
-                .iter()
-                .try_fold(Extent::default(), |sum, (name, entry)| sum.plus(Extent::of(name, entry)?)),
+            Self::Leaf(tree) => {
+                tree.entries.iter().try_fold(Extent::default(), |sum, (name, entry)| {
+                    sum.plus(Extent::of(name, entry)?)
+                })
+            }
             Self::Index(index) => index.extent(),
         }
     }

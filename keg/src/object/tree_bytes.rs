@@ -73,9 +73,10 @@ impl Tree {
     /// Whether it is one object; otherwise it is stored as several, and
     /// [`put_tree`](crate::store::Objects) makes them.
     pub(crate) fn is_whole(&self) -> bool {
-        let extent = self.entries.iter().try_fold(Extent::default(), |sum, (name, entry)| {
-            sum.plus(Extent::of(name, entry)?)
-        });
+        let extent = self
+            .entries
+            .iter()
+            .try_fold(Extent::default(), |sum, (name, entry)| sum.plus(Extent::of(name, entry)?));
         // What cannot be summed up cannot be encoded either, and says so there.
         extent.is_ok_and(|extent| extent.is_whole())
     }

@@ -66,7 +66,15 @@ impl FileStore {
         let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
         let log = Log::open(&home.join("log"))?;
         let (packs, trash) = (PackSet::new(&home), Trash::new(&home));
-        Ok(Self { home, log, trash, pending: Mutex::default(), packs, splits: Splits::default(), access })
+        Ok(Self {
+            home,
+            log,
+            trash,
+            pending: Mutex::default(),
+            packs,
+            splits: Splits::default(),
+            access,
+        })
     }
 
     /// Opens the Keg in a directory, or makes a new one there. Many processes may try at once.

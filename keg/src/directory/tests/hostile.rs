@@ -119,9 +119,8 @@ fn directories_cut_elsewhere_are_refused() {
     // Index nodes with more children than one may have.
     let (keg, mut index) = super::hostile::index();
     let child = index.children[0].clone();
-    index.children = (0..300)
-        .map(|n| Shard { first: name(format_args!("{n:04}")), ..child.clone() })
-        .collect();
+    index.children =
+        (0..300).map(|n| Shard { first: name(format_args!("{n:04}")), ..child.clone() }).collect();
     assert!(refusal(&keg, &index).contains("belong into another node"));
 }
 
@@ -148,11 +147,8 @@ fn small_directories_that_are_split_are_refused() {
     // A node over one other.
     let (keg, mut below) = super::hostile::index();
     let kid = store(&keg, &below).unwrap();
-    let shard = Shard {
-        first: below.children[0].first.clone(),
-        kid,
-        below: below.extent().unwrap(),
-    };
+    let shard =
+        Shard { first: below.children[0].first.clone(), kid, below: below.extent().unwrap() };
     below = Index { level: 2, children: vec![shard] };
     assert!(refusal(&keg, &below).contains("split without need"));
 }

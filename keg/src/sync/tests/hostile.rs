@@ -28,7 +28,7 @@ impl Transport for Scripted {
 }
 
 /// The start of an answer with trees: this value, compared with nothing.
-fn found(value: &Entry) -> Vec<u8> {
+pub fn found(value: &Entry) -> Vec<u8> {
     let mut out = wire::start(Message::Trees);
     out.push(1);
     wire::put_entry(&mut out, Some(value)).unwrap();
@@ -36,12 +36,12 @@ fn found(value: &Entry) -> Vec<u8> {
     out
 }
 
-fn stored(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn stored(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(1);
     put_bytes(out, bytes);
 }
 
-fn end(out: &mut Vec<u8>, objects: u64, blobs: u64) {
+pub fn end(out: &mut Vec<u8>, objects: u64, blobs: u64) {
     out.push(0);
     put_varint(out, objects);
     put_varint(out, blobs);
@@ -51,12 +51,12 @@ fn pack() -> Vec<u8> {
     wire::start(Message::Pack)
 }
 
-fn tree_entry(kid: Kid, bytes: u64, entries: u64) -> Entry {
+pub fn tree_entry(kid: Kid, bytes: u64, entries: u64) -> Entry {
     Entry::tree(kid, crate::object::Sums { bytes, entries })
 }
 
 /// A pull of `/x` that meets these answers must fail, say this, and change nothing.
-fn check(what: &str, answers: Vec<Vec<u8>>, want: &str) {
+pub fn check(what: &str, answers: Vec<Vec<u8>>, want: &str) {
     let keg = Keg::in_memory();
     let mut way = Scripted { answers };
     let error = pull_scripted(&keg, &mut way).expect_err(what).to_string();

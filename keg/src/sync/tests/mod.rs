@@ -4,6 +4,7 @@ mod faults;
 mod golden;
 mod hostile;
 mod requests;
+mod shards;
 mod values;
 
 use std::io::{self, Cursor, Read};
