@@ -1,0 +1,14 @@
+//! Faults: whatever dies, fails or tears, the store opens, a check is clean, and what was
+//! acknowledged is there. `docs/faults.md` says which test shows what.
+//!
+//! System calls are met by `ptrace`, with the registers of x86-64; other machines skip this.
+
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod failing;
+mod jobs;
+mod killed;
+mod place;
+mod tracer;
