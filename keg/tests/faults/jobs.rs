@@ -77,12 +77,17 @@ fn child() {
         Place::leave_mounts();
     }
     let home = Path::new(home);
-    let keg = match if name == "create" { Keg::open_or_create(home) } else { Keg::open(home) } {
-        Ok(keg) => keg,
-        Err(error) => return tell(&format!("failed {error}")),
-    };
+    let (mut opened, create) = (None, name == CREATE.name);
     for _ in 0..TRIES {
-        match (job.run)(&keg, home.parent().unwrap()) {
+        let done = match &opened {
+            Some(keg) => (job.run)(keg, home.parent().unwrap()),
+            None => {
+                let keg = if create { Keg::open_or_create(home) } else { Keg::open(home) };
+                let done = keg.map(|keg| opened.insert(keg));
+                done.map_err(Into::into).and_then(|keg| (job.run)(keg, home.parent().unwrap()))
+            }
+        };
+        match done {
             Ok(()) => return tell("done"),
             Err(error) => tell(&format!("failed {}", chain(error.as_ref()))),
         }
