@@ -15,6 +15,7 @@ mod audit;
 mod compact;
 mod index;
 mod record;
+mod recover;
 mod reload;
 mod segment;
 mod tail;
@@ -246,25 +247,6 @@ impl Log {
         let file = Arc::new(file);
         state.open.push((number, file.clone()));
         Ok(file)
-    }
-
-    /// What is whole beyond the head was written by a process that died before it synced: keep it.
-    fn recover(&self, newest: u32) -> Result<(), StoreError> {
-        let head = self.head()?.position;
-        let size = self.state().tail.size()?;
-        if head == (Position { segment: newest, offset: size }) {
-            return self.follow(&mut self.state(), head);
-        }
-        if head > (Position { segment: newest, offset: size }) {
-            let what = "the log ends before what log/HEAD says; if the log was not cut off but \
-                        HEAD damaged, remove HEAD: it is made again";
-            return Err(StoreError::Log { place: head.to_string(), what: what.to_owned() });
-        }
-        let end = {
-            let _appender = self.appender()?;
-            self.known_end()
-        };
-        self.sync_to(end)
     }
 
     /// Indexes the log up to `to`, which was durable, so all of it was once whole.

@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
+mod disk;
 mod failing;
 mod jobs;
 mod killed;
 mod place;
+mod power;
 mod tracer;

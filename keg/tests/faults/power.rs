@@ -1,0 +1,177 @@
+//! The power goes: every state that the disk may be in is opened.
+
+use std::{collections::HashSet, path::PathBuf};
+
+use keg::{fsck::fsck, store::Root};
+
+use super::{
+    disk::{Cut, Disk, Op, Recorder, State, cuts},
+    jobs::{self, Job},
+    killed::{again, check, newest, steps},
+    place::Place,
+    tracer::{Ended, run},
+};
+
+/// After so many operations of a job the power goes.
+const MOMENTS: usize = 10;
+/// So many states at each moment, besides the nasty ones, have what a seed says.
+const RANDOM: u64 = 2;
+/// Every so many states the job is done again.
+const AGAIN: usize = 4;
+/// So many syncs of a job fail, one at a time.
+const FAILED_SYNCS: usize = 6;
+
+/// A job, what is beside its Keg, and where its Keg is put.
+struct Bench {
+    job: Job,
+    place: Place,
+    before: Option<Root>,
+    seen: HashSet<[u8; 32]>,
+}
+
+impl Bench {
+    fn new(job: Job) -> Self {
+        let place = Place::prepare(job, true);
+        let before = newest(&place.root("base").join("keg"));
+        Self { job, place, before, seen: HashSet::new() }
+    }
+
+    /// Puts a state in place; `None`: it has been there before.
+    fn put(&mut self, state: &State) -> Option<PathBuf> {
+        if !self.seen.insert(*state.digest.as_bytes()) {
+            return None;
+        }
+        let home = self.place.fresh();
+        if home.exists() {
+            std::fs::remove_dir_all(&home).unwrap();
+        }
+        state.disk.write_out(&home);
+        Some(home)
+    }
+
+    /// Looks at the states after the first `done` operations.
+    fn look(&mut self, start: &Disk, ops: &[Op], done: usize, random: u64) {
+        let told: Vec<String> = ops[..done]
+            .iter()
+            .filter_map(|op| match op {
+                Op::Told(line) => Some(line.clone()),
+                _ => None,
+            })
+            .collect();
+        for cut in cuts(done as u64, random) {
+            let state = State::after(start, ops, done, cut);
+            let Some(home) = self.put(&state) else { continue };
+            let last = ops[..done].iter().rev().find(|op| !matches!(op, Op::Told(_)));
+            let last = last.map(|op| format!("{op:?}").chars().take(200).collect::<String>());
+            let (name, last) = (self.job.name, last.unwrap_or_default());
+            let what = format!("{name}: {cut:?} after {done} operations, {last}");
+            let is_keg = home.join("format.json").exists();
+            assert!(is_keg || name == "create", "{what}: it is a Keg no more");
+            if name != "repair" && is_keg {
+                check(&home, self.before, &told, &what);
+            }
+            if self.seen.len().is_multiple_of(AGAIN) || matches!(cut, Cut::Least) {
+                again(self.job, &home, &what);
+            }
+        }
+    }
+}
+
+/// The power goes while a job runs.
+fn power_cut(job: Job) {
+    let mut bench = Bench::new(job);
+    let home = bench.place.fresh();
+    let mut recorder = Recorder::new(&home, None);
+    assert_eq!(run(job.name, &home, &mut recorder), Ended::Through(true), "{:?}", recorder.told);
+    let Recorder { start, ops, .. } = recorder;
+    for done in steps(ops.len(), MOMENTS) {
+        bench.look(&start, &ops, done, RANDOM);
+    }
+    bench.look(&start, &ops, ops.len(), RANDOM);
+    assert!(bench.seen.len() > MOMENTS, "{}: {} states", job.name, bench.seen.len());
+}
+
+/// A sync fails, and the kernel drops what it should have written. Whatever is acknowledged after
+/// that, by this process or the next, is there after a power cut.
+fn failed_sync(job: Job) {
+    let mut bench = Bench::new(job);
+    let mut whole = Recorder::new(&bench.place.fresh(), None);
+    let home = bench.place.root("run").join("keg");
+    run(job.name, &home, &mut whole);
+    for sync in steps(whole.syncs, FAILED_SYNCS) {
+        let home = bench.place.fresh();
+        let mut recorder = Recorder::new(&home, Some(sync));
+        for _ in 0..2 {
+            let ended = run(job.name, &home, &mut recorder);
+            assert_eq!(ended, Ended::Through(true), "{}: {:?}", job.name, recorder.told);
+        }
+        assert_eq!(recorder.told.last().map(String::as_str), Some("done"), "{:?}", recorder.told);
+        bench.look(&recorder.start, &recorder.ops, recorder.ops.len(), 0);
+    }
+}
+
+macro_rules! power {
+    ($($name:ident $job:ident),* $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn the_power_goes() {
+                super::power_cut(super::jobs::$job);
+            }
+
+            #[test]
+            fn a_sync_fails() {
+                super::failed_sync(super::jobs::$job);
+            }
+        }
+    )*};
+}
+
+power! {
+    commit COMMIT,
+    ingest INGEST,
+    ingest_of_many MANY,
+    collection GC,
+    packing PACK,
+    pull PULL,
+    push PUSH,
+    repair REPAIR,
+    stream_and_leases OTHERS,
+}
+
+#[test]
+fn the_power_goes_while_a_keg_is_made() {
+    power_cut(jobs::CREATE);
+}
+
+#[test]
+fn a_recording_played_to_its_end_is_what_is_there() {
+    let job = jobs::GC;
+    let place = Place::prepare(job, true);
+    let home = place.fresh();
+    let mut recorder = Recorder::new(&home, None);
+    run(job.name, &home, &mut recorder);
+    let mut ops = recorder.ops;
+    ops.push(Op::SyncAll);
+    let played = place.root("played");
+    State::after(&recorder.start, &ops, ops.len(), Cut::Least).disk.write_out(&played);
+    let listed = |home: &std::path::Path| {
+        let mut left = vec![home.to_owned()];
+        let mut found = Vec::new();
+        while let Some(dir) = left.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(home).unwrap().to_owned();
+                if path.is_dir() {
+                    found.push((name, None));
+                    left.push(path);
+                } else {
+                    found.push((name, Some(std::fs::read(path).unwrap())));
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    assert!(listed(&home) == listed(&played));
+    assert!(fsck(&keg::Keg::open(&played).unwrap(), &mut |_| {}).unwrap().is_clean());
+}
