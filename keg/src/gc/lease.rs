@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Keg, Kid,
-    store::{StoreError, io},
+    store::{StoreError, durable::sync_dir, io},
     time::now_ms,
 };
 
@@ -117,6 +117,10 @@ fn write(
     let unique = made.path().file_name().unwrap_or_default().to_string_lossy();
     let path = dir.join(unique.trim_start_matches(".new-"));
     let file = made.persist(&path).map_err(|error| io(doing())(error.error))?;
+    if until.is_some() {
+        sync_dir(&dir)?;
+        sync_dir(keg.home())?;
+    }
     Ok((path, file))
 }
 

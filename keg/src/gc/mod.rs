@@ -138,6 +138,7 @@ fn prepare(home: &Path) -> Result<(), StoreError> {
         fs::create_dir_all(&dir).map_err(io(format_args!("making {}", dir.display())))?;
     }
     lock_file(&home.join("gc/sweep"))?;
+    // What is decided in `gc/` must not be lost with its directory; this makes that durable, too.
     format::require(home, format::GC)
 }
 

@@ -15,7 +15,7 @@ use crate::{
     Kid,
     store::{
         Objects, StoreError, io,
-        packs::{PackSet, PackedBlob, Prefer},
+        packs::{self, PackSet, PackedBlob, Prefer},
         pending::object_path,
         verify::hash_all,
     },
@@ -93,6 +93,9 @@ impl<'a> Remover<'a> {
         kids: &[Kid],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(u64, u64), StoreError> {
+        if !kids.is_empty() {
+            packs::settle(self.home)?;
+        }
         let of_objects = kids.len() as u64;
         let mut told = Progress { phase: Phase::Removing, of_objects, ..Progress::default() };
         for some in kids.chunks(AT_ONCE) {

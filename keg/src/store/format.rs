@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
-    durable::{Flock, replace_file},
+    durable::{Flock, replace_file, sync_dir},
     io,
 };
 
@@ -99,7 +99,8 @@ pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
     }
 }
 
-/// Notes that a Keg cannot be read without a feature any more, before it is first used.
+/// Notes that a Keg cannot be read without a feature any more, before it is first used. Then that,
+/// and everything else in the Keg's directory, has its name durably.
 ///
 /// # Errors
 /// [`StoreError::Format`], or the disk's.
@@ -117,7 +118,8 @@ pub(crate) fn require(home: &Path, feature: &str) -> Result<(), StoreError> {
         what: format!("has an unreadable format.json ({error})"),
     })?;
     if format.incompat.iter().any(|known| known == feature) {
-        return Ok(());
+        // Whoever noted it may have died before it was durable.
+        return sync_dir(home);
     }
     format.incompat.push(feature.to_owned());
     format.incompat.sort_unstable();

@@ -116,6 +116,10 @@ impl FileStore {
             let packed = self.packs.find(kid)?.is_some();
             return Ok(if packed { Kept::Safe } else { Kept::Missing });
         };
+        if let Ok(meta) = fs::metadata(&path) {
+            // Whoever gave it its name may have died before that was durable.
+            self.pending().rely_on(kid, &meta);
+        }
         match table.since(kid) {
             Some(since) if path == object_path(self.home(), kid) => {
                 if refresh(self.home(), &path, since)? || self.trash().revive(kid)? {

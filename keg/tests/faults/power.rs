@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf};
 use keg::{fsck::fsck, store::Root};
 
 use super::{
-    disk::{Cut, Disk, Op, Recorder, State, cuts},
+    disk::{Cut, Disk, Op, Recorder, State, Strike, cuts},
     jobs::{self, Job},
     killed::{again, check, newest, steps},
     place::Place,
@@ -20,6 +20,8 @@ const RANDOM: u64 = 2;
 const AGAIN: usize = 4;
 /// So many syncs of a job fail, one at a time.
 const FAILED_SYNCS: usize = 6;
+/// Before so many calls of a job its process dies, before the power does.
+const KILLED: usize = 10;
 
 /// A job, what is beside its Keg, and where its Keg is put.
 struct Bench {
@@ -81,7 +83,7 @@ impl Bench {
 fn power_cut(job: Job) {
     let mut bench = Bench::new(job);
     let home = bench.place.fresh();
-    let mut recorder = Recorder::new(&home, None);
+    let mut recorder = Recorder::new(&home, Strike::Nothing);
     assert_eq!(run(job.name, &home, &mut recorder), Ended::Through(true), "{:?}", recorder.told);
     let Recorder { start, ops, .. } = recorder;
     for done in steps(ops.len(), MOMENTS) {
@@ -91,22 +93,40 @@ fn power_cut(job: Job) {
     assert!(bench.seen.len() > MOMENTS, "{}: {} states", job.name, bench.seen.len());
 }
 
-/// A sync fails, and the kernel drops what it should have written. Whatever is acknowledged after
-/// that, by this process or the next, is there after a power cut.
+/// How many calls and syncs a job makes.
+fn count(bench: &Bench) -> (usize, usize) {
+    let home = bench.place.fresh();
+    let mut recorder = Recorder::new(&home, Strike::Nothing);
+    run(bench.job.name, &home, &mut recorder);
+    (recorder.calls, recorder.syncs)
+}
+
+/// Something goes wrong, the job is done again by the next process, and then the power goes:
+/// whatever was acknowledged by either is there.
+fn struck(bench: &mut Bench, strike: Strike) {
+    let (home, name) = (bench.place.fresh(), bench.job.name);
+    let mut recorder = Recorder::new(&home, strike);
+    let first = run(name, &home, &mut recorder);
+    let killed = matches!(strike, Strike::Kill(_)) && first == Ended::Killed;
+    assert!(killed || first == Ended::Through(true), "{name}: {strike:?} {first:?}");
+    assert_eq!(run(name, &home, &mut recorder), Ended::Through(true), "{name}: {strike:?}");
+    assert_eq!(recorder.told.last().map(String::as_str), Some("done"), "{:?}", recorder.told);
+    bench.look(&recorder.start, &recorder.ops, recorder.ops.len(), 0);
+}
+
+/// A sync fails, and the kernel drops what it should have written.
 fn failed_sync(job: Job) {
     let mut bench = Bench::new(job);
-    let mut whole = Recorder::new(&bench.place.fresh(), None);
-    let home = bench.place.root("run").join("keg");
-    run(job.name, &home, &mut whole);
-    for sync in steps(whole.syncs, FAILED_SYNCS) {
-        let home = bench.place.fresh();
-        let mut recorder = Recorder::new(&home, Some(sync));
-        for _ in 0..2 {
-            let ended = run(job.name, &home, &mut recorder);
-            assert_eq!(ended, Ended::Through(true), "{}: {:?}", job.name, recorder.told);
-        }
-        assert_eq!(recorder.told.last().map(String::as_str), Some("done"), "{:?}", recorder.told);
-        bench.look(&recorder.start, &recorder.ops, recorder.ops.len(), 0);
+    for sync in steps(count(&bench).1, FAILED_SYNCS) {
+        struck(&mut bench, Strike::FailSync(sync));
+    }
+}
+
+/// A process dies, and what it left is not durable yet.
+fn killed_before(job: Job) {
+    let mut bench = Bench::new(job);
+    for call in steps(count(&bench).0, KILLED) {
+        struck(&mut bench, Strike::Kill(call));
     }
 }
 
@@ -121,6 +141,11 @@ macro_rules! power {
             #[test]
             fn a_sync_fails() {
                 super::failed_sync(super::jobs::$job);
+            }
+
+            #[test]
+            fn a_process_dies_and_then_the_power_goes() {
+                super::killed_before(super::jobs::$job);
             }
         }
     )*};
@@ -148,7 +173,7 @@ fn a_recording_played_to_its_end_is_what_is_there() {
     let job = jobs::GC;
     let place = Place::prepare(job, true);
     let home = place.fresh();
-    let mut recorder = Recorder::new(&home, None);
+    let mut recorder = Recorder::new(&home, Strike::Nothing);
     run(job.name, &home, &mut recorder);
     let mut ops = recorder.ops;
     ops.push(Op::SyncAll);

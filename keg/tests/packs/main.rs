@@ -4,7 +4,6 @@
 
 mod damage;
 mod processes;
-mod steps;
 
 use std::{
     collections::BTreeMap,

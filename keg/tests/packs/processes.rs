@@ -8,7 +8,7 @@ use std::{
 use super::*;
 
 /// Tells a child of this test binary what to do, and where its Keg is.
-pub(crate) const CHILD: &str = "KEG_TEST_PACKS";
+const CHILD: &str = "KEG_TEST_PACKS";
 
 /// Not a test of its own: what the children of the tests below do.
 #[test]

@@ -17,7 +17,7 @@ use crate::{
     object::{Kind, MAX_OBJECT},
     store::{
         Root, StoreError,
-        durable::{Flock, replace_file},
+        durable::{Flock, replace_file, sync_dir},
         io,
     },
 };
@@ -153,8 +153,13 @@ impl Appender<'_> {
         let head = self.log.head()?.position;
         let mut state = self.log.state();
         self.log.follow(&mut state, head)?;
+        let known = state.tail.number;
         while segment_path(&self.log.dir, state.tail.number + 1).exists() {
             self.log.next_segment(&mut state)?;
+        }
+        if state.tail.number != known {
+            // Whoever made it may have died before its name was durable.
+            sync_dir(&self.log.dir)?;
         }
         let size = state.tail.size()?;
         if size > state.tail.end {

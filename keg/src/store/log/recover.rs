@@ -6,7 +6,7 @@ use super::{
     Head, Log,
     segment::{MAGIC, Position},
 };
-use crate::store::{StoreError, io};
+use crate::store::{StoreError, durable::sync_dir, io};
 
 /// Bytes that are written again at once.
 const PIECE: usize = 1 << 20;
@@ -28,6 +28,10 @@ impl Log {
         }
         let end = {
             let _appender = self.appender()?;
+            // Whoever made the tail may have died before its name was durable; and of a new Keg
+            // also `format.json`, with which it is one.
+            sync_dir(&self.dir)?;
+            sync_dir(self.dir.parent().unwrap_or(&self.dir))?;
             // Meanwhile somebody else may have done it.
             self.write_again(self.head()?)?;
             self.known_end()

@@ -27,7 +27,7 @@ pub(crate) use open::Pack;
 pub(crate) use read::{PackedBlob, Prefer};
 pub(crate) use recipe::{Base, Piece, Recipe, Source};
 pub(crate) use set::{Found, PackSet};
-pub(crate) use write::{PackWriter, remove_pack};
+pub(crate) use write::{PackWriter, remove_pack, settle};
 
 /// The feature in `format.json` without which a Keg with packs cannot be read.
 pub(crate) const FEATURE: &str = "packs";

@@ -109,13 +109,24 @@ impl PackWriter {
         let beside = beside(home, &name);
         let index = index::encode(self.at, &name, std::mem::take(&mut self.rows));
         let placed = write_synced(&beside, &index)
-            .and_then(|()| fs::rename(&self.path, data_path(home, &name)))
             .map_err(io(&what))
+            .and_then(|()| sync_dir(&dir))
+            .and_then(|()| fs::rename(&self.path, data_path(home, &name)).map_err(io(&what)))
             .and_then(|()| sync_dir(&dir))
             .and_then(|()| fs::rename(&beside, index_path(home, &name)).map_err(io(&what)))
             .and_then(|()| sync_dir(&dir));
         placed.map(|()| name)
     }
+}
+
+/// Makes the names of all packs durable. Somebody who died between naming one and syncing the
+/// directory may have left some that are not: before anything relies on packs alone.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn settle(home: &Path) -> Result<(), StoreError> {
+    sync_dir(&directory(home))?;
+    sync_dir(home)
 }
 
 /// Where an index is that does not count yet, or any more.
@@ -136,6 +147,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 pub(crate) fn remove_pack(home: &Path, name: &Kid) -> Result<(), StoreError> {
     let (beside, dir) = (beside(home, name), directory(home));
     let what = format!("removing {}", super::display(name));
+    // What it had is elsewhere by now, but perhaps only since somebody put it there who died
+    // before that was durable.
+    let opened = File::open(home).map_err(io(&what))?;
+    rustix::fs::syncfs(opened).map_err(io(&what))?;
     fs::rename(index_path(home, name), &beside).map_err(io(&what))?;
     sync_dir(&dir)?;
     fs::remove_file(data_path(home, name)).map_err(io(&what))?;

@@ -27,7 +27,7 @@ mod states;
 
 use std::collections::BTreeMap;
 
-pub use record::Recorder;
+pub use record::{Recorder, Strike};
 pub use states::{Cut, State, cuts};
 
 /// A file or directory.

@@ -24,10 +24,21 @@ pub struct Recorder {
     next: Node,
     /// What was seen before the call that is being made.
     before: Before,
-    /// The sync that fails, counted from 1, with EIO.
-    fail_sync: Option<usize>,
+    strike: Strike,
+    /// Calls, and those among them that make something durable.
+    pub calls: usize,
     pub syncs: usize,
     pub told: Vec<String>,
+}
+
+/// What goes wrong, besides the power.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strike {
+    Nothing,
+    /// This sync, counted from 1, fails with EIO.
+    FailSync(usize),
+    /// The process is killed before this call, counted from 1.
+    Kill(usize),
 }
 
 #[derive(Default)]
@@ -38,7 +49,7 @@ struct Before {
 }
 
 impl Recorder {
-    pub fn new(home: &Path, fail_sync: Option<usize>) -> Self {
+    pub fn new(home: &Path, strike: Strike) -> Self {
         let mut recorder = Self {
             home: home.to_owned(),
             start: Disk::default(),
@@ -46,7 +57,8 @@ impl Recorder {
             nodes: HashMap::new(),
             next: HOME,
             before: Before::default(),
-            fail_sync,
+            strike,
+            calls: 0,
             syncs: 0,
             told: Vec::new(),
         };
@@ -161,11 +173,15 @@ impl Watcher for Recorder {
             },
             node: self.node_at(&call.path),
         };
+        self.calls += 1;
+        if self.strike == Strike::Kill(self.calls) {
+            return Verdict::Kill;
+        }
         if !calls::is_sync(call.number) {
             return Verdict::Go;
         }
         self.syncs += 1;
-        if self.fail_sync != Some(self.syncs) {
+        if self.strike != Strike::FailSync(self.syncs) {
             return Verdict::Go;
         }
         let node = (call.name() != "syncfs").then(|| self.node_of(call));

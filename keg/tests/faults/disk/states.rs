@@ -34,14 +34,25 @@ pub enum Cut {
     LastOnly,
     /// Removals and renames, but nothing that was made.
     RemovalsFirst,
+    /// Removals only.
+    RemovalsOnly,
     /// Anything, by this seed.
     Random(u64),
 }
 
 /// The nasty ones, and so many random ones.
 pub fn cuts(seed: u64, random: u64) -> impl Iterator<Item = Cut> {
-    use Cut::{BytesOnly, LastOnly, Least, NamesOnly, Prefixes, RemovalsFirst, Zeros};
-    let nasty = [Least, NamesOnly, Zeros, BytesOnly, Prefixes, LastOnly, RemovalsFirst];
+    use Cut::{BytesOnly, LastOnly, Least, NamesOnly, Prefixes, RemovalsFirst, RemovalsOnly, Zeros};
+    let nasty = [
+        Least,
+        NamesOnly,
+        Zeros,
+        BytesOnly,
+        Prefixes,
+        LastOnly,
+        RemovalsFirst,
+        RemovalsOnly,
+    ];
     nasty.into_iter().chain((0..random).map(move |n| Cut::Random(seed * 1000 + n)))
 }
 
@@ -165,6 +176,7 @@ fn choose(cut: Cut, op: &Op, random: &mut Random, first_half: bool, last: bool) 
         Cut::Prefixes if data && last => torn(op, |len| Came::Start(len / 2)),
         Cut::Prefixes => some(!data || first_half || length),
         Cut::LastOnly => some(!data || last || length),
+        Cut::RemovalsOnly => some(matches!(op, Op::Remove { .. })),
         Cut::RemovalsFirst => some(!matches!(op, Op::Name { .. })),
         Cut::Random(_) if data && !length => match random.below(6) {
             0 | 1 => Came::Whole,
