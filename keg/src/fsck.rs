@@ -114,6 +114,8 @@ struct Check<'a> {
     seen: HashSet<Kid>,
     /// Directories of which only a part is kept in some version.
     partly: HashSet<Kid>,
+    /// What only pointers led to so far.
+    lent: HashSet<Kid>,
 }
 
 /// What is wrong with an object, and the names for it in the newest version that has any.
@@ -140,6 +142,8 @@ struct Needed {
     whole: bool,
     /// It is a part of a directory that is split; the path is that of the directory.
     part: Option<Box<Part>>,
+    /// Below a pointer: what is missing is elsewhere, and no damage.
+    lent: bool,
 }
 
 /// The parts of a directory that a node of it lists.
@@ -154,6 +158,7 @@ fn parts_of(node: &Node, above: &Needed, whole: bool) -> Vec<Needed> {
         path: above.path.clone(),
         whole,
         part: Some(Box::new(part)),
+        lent: above.lent,
     };
     parts.into_iter().map(needed).collect()
 }
@@ -170,6 +175,7 @@ impl<'a> Check<'a> {
             other: Vec::new(),
             seen: HashSet::new(),
             partly: HashSet::new(),
+            lent: HashSet::new(),
         }
     }
 
@@ -212,18 +218,25 @@ impl<'a> Check<'a> {
         };
         let suffix = if current { String::new() } else { format!("@{}", root.commit) };
         let (kid, path) = (root.commit, format!("/{suffix}"));
-        let start = Needed { kid, kind: Kind::Commit, size: None, path, whole: false, part: None };
+        let (part, lent) = (None, false);
+        let start = Needed { kid, kind: Kind::Commit, size: None, path, whole: false, part, lent };
         let mut left = vec![start];
         while let Some(needed) = left.pop() {
             let extent = self.extent(&needed, &suffix, seq);
-            if extent == Extent::Gone || !self.is_sound(&needed, seq) {
+            let away = needed.lent && !self.sound.contains_key(&needed.kid);
+            let away = away && !self.bad.contains_key(&needed.kid);
+            if extent == Extent::Gone || away || !self.is_sound(&needed, seq) {
                 continue;
             }
             // What is partly kept here may be whole somewhere else.
             if extent == Extent::Partial {
                 self.partly.insert(needed.kid);
             }
-            if extent == Extent::Partial || self.seen.insert(needed.kid) {
+            let first = match needed.lent {
+                true => !self.seen.contains(&needed.kid) && self.lent.insert(needed.kid),
+                false => self.seen.insert(needed.kid),
+            };
+            if extent == Extent::Partial || first {
                 self.follow(&needed, extent == Extent::Whole, (seq, &suffix), &mut left)?;
             }
         }
@@ -316,10 +329,11 @@ impl<'a> Check<'a> {
                     path: named(format!("{path}^")),
                     whole: true,
                     part: None,
+                    lent: needed.lent,
                 }));
                 let path = named(path.to_owned());
-                let (kid, kind) = (commit.tree, Kind::Tree);
-                left.push(Needed { kid, kind, size: None, path, whole, part: None });
+                let (kid, kind, lent) = (commit.tree, Kind::Tree, needed.lent);
+                left.push(Needed { kid, kind, size: None, path, whole, part: None, lent });
             }
             Kind::Tree => {
                 let above = path.trim_end_matches('/');
@@ -327,14 +341,20 @@ impl<'a> Check<'a> {
                 left.extend(parts_of(&node, needed, whole));
                 let Node::Leaf(tree) = node else { return Ok(()) };
                 for (name, entry) in tree.entries {
+                    let pointer = matches!(entry.value, Value::Pointer { .. });
+                    let lent = needed.lent || pointer;
                     let (kid, kind, size) = match entry.value {
                         Value::File { kid, size } => (kid, Kind::Blob, Some(size)),
                         Value::Tree { kid, .. } => (kid, Kind::Tree, None),
                         Value::Commit { kid } => (kid, Kind::Commit, None),
+                        Value::Pointer { kid: Some(kid), .. } => match objects.kind(&kid)? {
+                            Some(kind) => (kid, kind, None),
+                            None => continue,
+                        },
                         _ => continue,
                     };
                     let path = named(format!("{above}/{}", name.to_string_lossy()));
-                    left.push(Needed { kid, kind, size, path, whole, part: None });
+                    left.push(Needed { kid, kind, size, path, whole, part: None, lent });
                 }
             }
         }
@@ -342,7 +362,8 @@ impl<'a> Check<'a> {
     }
 
     fn report(self, started: Instant) -> Report {
-        let seen = |kid: &&Kid| !self.seen.contains(*kid) && !self.partly.contains(*kid);
+        let sets = [&self.seen, &self.partly, &self.lent];
+        let seen = |kid: &&Kid| !sets.iter().any(|set| set.contains(*kid));
         let unreferenced = self.sound.keys().filter(seen).count() as u64;
         let bad = self.bad.into_iter().map(|(kid, Bad { what, paths, .. })| Damage {
             kid: Some(kid),

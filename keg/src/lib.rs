@@ -20,6 +20,7 @@ pub mod names;
 pub mod object;
 pub mod pack;
 pub mod path;
+pub mod pointer;
 pub mod process;
 pub mod spawn;
 pub mod store;

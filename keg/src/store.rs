@@ -228,7 +228,8 @@ impl dyn Objects + '_ {
         }
     }
 
-    /// The tree that the names below an entry are in: a tree's own, or a commit's.
+    /// The tree that the names below an entry are in: a tree's own, a commit's, or those of what
+    /// a pointer resolved to, as far as that is here.
     ///
     /// # Errors
     /// As [`Objects::get`].
@@ -236,6 +237,11 @@ impl dyn Objects + '_ {
         match &entry.value {
             Value::Tree { kid, .. } => Ok(Some(*kid)),
             Value::Commit { kid } => Ok(Some(self.commit(kid)?.tree)),
+            Value::Pointer { kid: Some(kid), .. } => match self.kind(kid)? {
+                Some(Kind::Tree) => Ok(Some(*kid)),
+                Some(Kind::Commit) => Ok(Some(self.commit(kid)?.tree)),
+                _ => Ok(None),
+            },
             _ => Ok(None),
         }
     }

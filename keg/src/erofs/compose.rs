@@ -13,6 +13,7 @@ use super::{ErofsError, INLINE_MAX, MAX_FILE, MAX_INODES, MAX_XATTRS, xattr};
 use crate::ingest::LinkKey;
 use crate::kid::Kid;
 use crate::object::{Attrs, Entry, Tree, Value};
+use crate::pointer;
 use crate::store::{Objects, StoreError};
 
 /// Attributes that overlayfs takes for its own.
@@ -78,7 +79,7 @@ impl<'a> Composer<'a> {
         let mut composer = Composer {
             objects,
             tree: *tree,
-            image: Image { inodes: Vec::new(), uuid },
+            image: Image { inodes: Vec::new(), uuid, lacks: false },
             names: Vec::new(),
             links: HashMap::new(),
             pending: Vec::new(),
@@ -152,6 +153,8 @@ impl<'a> Composer<'a> {
         if entry.attrs.uid.max(entry.attrs.gid) == u32::MAX {
             return Err(self.unsupported(&at, "its owner or group is 4294967295, which is none"));
         }
+        let shown = pointer::seen(self.objects, entry).map_err(|e| self.read_error(&at, e))?;
+        let entry = &*shown;
         let xattrs = self.xattrs(&at, entry)?;
         let directory = self.objects.directory_of(entry).map_err(|e| self.read_error(&at, e))?;
         let Some(kid) = directory else {
@@ -172,7 +175,7 @@ impl<'a> Composer<'a> {
         Ok(number)
     }
 
-    fn kind(&self, at: &At, entry: &Entry) -> Result<InodeKind, ErofsError> {
+    fn kind(&mut self, at: &At, entry: &Entry) -> Result<InodeKind, ErofsError> {
         match &entry.value {
             Value::File { kid, size } => self.file(at, kid, *size),
             Value::Symlink { target } if target.is_empty() || target.len() > MAX_TARGET => {
@@ -190,8 +193,9 @@ impl<'a> Composer<'a> {
                 Ok(InodeKind::Device { block: *block, major: *major, minor: *minor })
             }
             Value::Fifo => Ok(InodeKind::Fifo),
-            // What it points to is not part of this tree: a link that only says where.
-            Value::Pointer { source, reference, .. } => {
+            // What it points to is not here: a link that only says where.
+            Value::Pointer { source, reference, kid } => {
+                self.image.lacks |= kid.is_some();
                 let mut target = format!("{source}#{reference}").into_bytes();
                 target.truncate(MAX_TARGET);
                 Ok(InodeKind::Symlink(target))

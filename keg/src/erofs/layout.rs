@@ -229,7 +229,7 @@ mod tests {
         }
         let entries = (1..20_000).map(|inode| Dirent { name: format!("{inode:05}").into(), inode });
         inodes[0].kind = InodeKind::Directory { entries: entries.collect(), parent: 0 };
-        Image { inodes, uuid: [0; 16] }
+        Image { inodes, uuid: [0; 16], lacks: false }
     }
 
     #[test]

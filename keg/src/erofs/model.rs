@@ -7,6 +7,8 @@ pub struct Image {
     pub inodes: Vec<Inode>,
     /// Identity, shown as the file system's UUID.
     pub uuid: [u8; 16],
+    /// A pointer is only a link in it, because its value is not here.
+    pub lacks: bool,
 }
 
 /// Extended attributes: names and values.

@@ -7,6 +7,7 @@ use crate::{
     Keg, Kid, NamePath, NamesError, Version, directory,
     names::noun,
     object::{Entry, Value},
+    pointer,
     store::{Objects, StoreError},
 };
 
@@ -120,7 +121,12 @@ impl Walk<'_> {
         let mut left: Vec<Kid> = Vec::new();
         self.meet(start, number, &mut found, &mut left)?;
         while let Some(tree) = left.pop() {
-            for entry in self.objects.tree(&tree)?.entries.values() {
+            let tree = match self.objects.tree(&tree) {
+                // What a pointer leads to may be elsewhere in part; what is damaged is for fsck.
+                Err(StoreError::Missing { .. }) => continue,
+                tree => tree?,
+            };
+            for entry in tree.entries.values() {
                 self.meet(entry, number, &mut found, &mut left)?;
             }
         }
@@ -134,7 +140,7 @@ impl Walk<'_> {
         found: &mut Distinct,
         left: &mut Vec<Kid>,
     ) -> Result<(), StoreError> {
-        let (kid, bytes) = match &entry.value {
+        let (kid, bytes) = match &pointer::seen(self.objects, entry)?.value {
             Value::File { kid, size } => (*kid, Some(*size)),
             Value::Tree { kid, .. } => (*kid, None),
             Value::Commit { kid } => (self.objects.commit(kid)?.tree, None),
@@ -210,7 +216,7 @@ impl Walk<'_> {
     }
 
     fn apparent(&self, entry: &Entry) -> Result<u64, StoreError> {
-        Ok(match &entry.value {
+        Ok(match &pointer::seen(self.objects, entry)?.value {
             Value::File { size, .. } => *size,
             Value::Tree { bytes, .. } => *bytes,
             Value::Commit { kid } => {

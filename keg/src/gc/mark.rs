@@ -56,6 +56,8 @@ struct Item {
     kid: Kid,
     kind: Kind,
     path: String,
+    /// Below a pointer, whose value may be here in part only.
+    lent: bool,
 }
 
 pub(crate) struct Marker<'a> {
@@ -93,7 +95,7 @@ impl<'a> Marker<'a> {
                 Extent::Gone => {}
                 Extent::Whole => {
                     let path = path.as_str().trim_end_matches('/').to_owned();
-                    self.whole(Item { kid: tree, kind: Kind::Tree, path }, current)?;
+                    self.whole(Item { kid: tree, kind: Kind::Tree, path, lent: false }, current)?;
                 }
                 Extent::Partial => self.partial(&path, &tree, root.seq, current, &mut left)?,
             }
@@ -153,7 +155,7 @@ impl<'a> Marker<'a> {
             let size = self.objects.blob_size(kid)?;
             self.blob(kid, size, String::new);
         } else {
-            self.whole(Item { kid: *kid, kind, path: String::new() }, false)?;
+            self.whole(Item { kid: *kid, kind, path: String::new(), lent: false }, false)?;
         }
         Ok(true)
     }
@@ -166,7 +168,7 @@ impl<'a> Marker<'a> {
         current: bool,
     ) -> Result<(), GcError> {
         let mut left = Vec::new();
-        self.push(above, name, entry, &mut left)?;
+        self.push(above, name, (entry, false), &mut left)?;
         while let Some(item) = left.pop() {
             self.whole(item, current)?;
         }
@@ -192,9 +194,10 @@ impl<'a> Marker<'a> {
         &mut self,
         above: &str,
         name: &EntryName,
-        entry: &Entry,
+        (entry, lent): (&Entry, bool),
         left: &mut Vec<Item>,
     ) -> Result<(), GcError> {
+        let is_pointer = matches!(entry.value, Value::Pointer { .. });
         let path = || format!("{above}/{}", name.to_string_lossy());
         let (kid, kind) = match &entry.value {
             Value::File { kid, size } => {
@@ -205,7 +208,8 @@ impl<'a> Marker<'a> {
             Value::Commit { kid } => (*kid, Kind::Commit),
             Value::Pointer { kid: Some(kid), .. } => match self.objects.kind(kid)? {
                 Some(Kind::Blob) => {
-                    self.blob(kid, 0, path);
+                    let size = self.objects.blob_size(kid)?;
+                    self.blob(kid, size, path);
                     return Ok(());
                 }
                 Some(kind) => (*kid, kind),
@@ -214,7 +218,7 @@ impl<'a> Marker<'a> {
             _ => return Ok(()),
         };
         if kind == Kind::Commit || !self.marks.whole.contains(&kid) {
-            left.push(Item { kid, kind, path: path() });
+            left.push(Item { kid, kind, path: path(), lent: lent || is_pointer });
         }
         Ok(())
     }
@@ -226,10 +230,14 @@ impl<'a> Marker<'a> {
                 self.commit_value(&item, current, &mut left)?;
             } else if item.kind == Kind::Tree && self.marks.whole.insert(item.kid) {
                 self.tell();
-                match directory::node(self.objects, &item.kid).map_err(unread(&item.path, 0))? {
+                let node = match directory::node(self.objects, &item.kid) {
+                    Err(StoreError::Missing { .. }) if item.lent => continue,
+                    node => node.map_err(unread(&item.path, 0))?,
+                };
+                match node {
                     Node::Leaf(tree) => {
                         for (name, entry) in tree.entries {
-                            self.push(&item.path, &name, &entry, &mut left)?;
+                            self.push(&item.path, &name, (&entry, item.lent), &mut left)?;
                         }
                     }
                     // Parts of a directory: versions of it share most of them.
@@ -237,6 +245,7 @@ impl<'a> Marker<'a> {
                         kid: part.kid,
                         kind: Kind::Tree,
                         path: item.path.clone(),
+                        lent: item.lent,
                     })),
                 }
             }
@@ -266,7 +275,7 @@ impl<'a> Marker<'a> {
             }
             let commit = match self.objects.commit(&kid) {
                 // The history of a value is not part of it: it may end anywhere.
-                Err(StoreError::Missing { .. }) if !here => continue,
+                Err(StoreError::Missing { .. }) if !here || item.lent => continue,
                 read => read.map_err(unread(path, 0))?,
             };
             here = false;
@@ -274,7 +283,8 @@ impl<'a> Marker<'a> {
             self.marks.whole.insert(kid);
             if known.is_none() {
                 self.tell();
-                left.push(Item { kid: commit.tree, kind: Kind::Tree, path: item.path.clone() });
+                let (kid, path) = (commit.tree, item.path.clone());
+                left.push(Item { kid, kind: Kind::Tree, path, lent: item.lent });
             }
             for parent in commit.parents {
                 self.marks.parents.insert(parent);

@@ -16,6 +16,7 @@ use super::error::{IngestError, show};
 use super::links::{LinkKey, join};
 use crate::kid::Kid;
 use crate::object::{Attrs, Entry, Tree, Value};
+use crate::pointer;
 use crate::store::Objects;
 
 /// Blobs are copied in pieces of this size; a piece of zeros becomes a hole.
@@ -70,6 +71,7 @@ impl Writer<'_> {
         for (name, entry) in &tree.entries {
             let name = name.as_bytes();
             let at = join(path, name);
+            let entry = &*pointer::seen(self.objects, entry).map_err(IngestError::store(&at))?;
             let key = LinkKey::of(entry);
             if let Some(first) = key.as_ref().and_then(|key| self.links.get(key)) {
                 self.link(folder, name, first).map_err(IngestError::io("link", &at))?;
@@ -130,8 +132,12 @@ impl Writer<'_> {
                 let kind = if *block { FileType::BlockDevice } else { FileType::CharacterDevice };
                 node(kind, fs::makedev(*major, *minor))
             }
+            // A submodule of git, of which nothing is here: what git leaves of one, too.
+            Value::Pointer { kid: None, .. } => {
+                fs::mkdirat(folder, name, Mode::RWXU).map_err(IngestError::io("make", path))
+            }
             Value::Tree { .. } | Value::Commit { .. } | Value::Pointer { .. } => {
-                let reason = "it points to a value that is not part of this tree".to_owned();
+                let reason = "it points to a value that is not here; read it first".to_owned();
                 Err(IngestError::Unsupported { path: show(path), reason })
             }
         }

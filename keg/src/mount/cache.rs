@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
-use super::{MountError, bases};
+use super::{MountError, bases, lacking};
 use crate::erofs::{self, Base, ErofsError, Header, Most};
 use crate::{Kid, machine, store::Objects};
 
@@ -254,6 +254,7 @@ impl Images {
         if written.bytes > bytes {
             return Ok(None);
         }
+        lacking::note(file.as_file(), composed.image.lacks);
         self.place(tree, Some(base), file, written.bytes).map(Some)
     }
 
@@ -272,6 +273,7 @@ impl Images {
         let composed = erofs::compose(objects, tree).map_err(of(tree))?;
         let file = self.draft()?;
         let written = erofs::write(&composed, &mut BufWriter::new(&file)).map_err(of(tree))?;
+        lacking::note(file.as_file(), composed.lacks);
         let layer = self.place(tree, None, file, written.bytes)?;
         if written.bytes >= MIN_BASE {
             bases::note(&self.dir, &self.temporary, tree);

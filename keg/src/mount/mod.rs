@@ -28,6 +28,7 @@ mod delta_tests;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod kernel;
+mod lacking;
 mod layers;
 pub mod live;
 mod table;
@@ -47,6 +48,7 @@ use crate::erofs::ErofsError;
 use crate::store::StoreError;
 use crate::{Keg, Kid};
 
+pub use lacking::forget as forget_lacking;
 pub use live::{Live, LiveError};
 pub use table::{keg_mount, unmount, unmount_all_below};
 pub use working::{Committed, Record, WorkingCopy, WorkingError};

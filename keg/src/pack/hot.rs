@@ -6,6 +6,7 @@
 //! is gone. So a tree that was found loose at an epoch is loose as long as the epoch is the same.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fs::{self, File},
     path::{Path, PathBuf},
@@ -160,7 +161,8 @@ pub(crate) fn keep_loose_after(keg: &Keg, before: &Kid, tree: &Kid) -> Result<Lo
     let (old, new) = (objects.tree_entry(before)?, objects.tree_entry(tree)?);
     let mut wanted = Vec::new();
     for (_, _, new) in crate::names::diff(objects, &NamePath::root(), Some(old), Some(new))? {
-        match new {
+        let new = new.as_ref().map(|entry| crate::pointer::seen(objects, entry)).transpose()?;
+        match new.map(Cow::into_owned) {
             Some(Entry { value: Value::File { kid, size }, .. }) if size > INLINE_MAX as u64 => {
                 wanted.push((kid, Some(size)));
             }

@@ -11,6 +11,7 @@ use crate::{
     gc::floors::Floors,
     names::NamesError,
     object::{Entry, Tree, Value, shards::Node},
+    pointer,
     store::{INLINE_MAX, Objects, StoreError},
 };
 
@@ -227,7 +228,7 @@ pub(super) fn large_below(
             }
         };
         for entry in tree.entries.values() {
-            match entry.value {
+            match pointer::seen(objects, entry)?.value {
                 Value::File { kid, size } if size > INLINE_MAX as u64 => {
                     found.insert(kid, size);
                 }

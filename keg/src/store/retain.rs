@@ -69,19 +69,21 @@ impl FileStore {
 
     /// Keeps a value, whole; `false`: it is not here, or not whole.
     pub(super) fn retain_whole(&self, kid: &Kid) -> Result<bool, StoreError> {
-        let mut left = vec![*kid];
+        let mut left = vec![(*kid, false)];
         let mut seen = std::collections::HashSet::new();
         let mut small: Vec<(Kind, Vec<u8>)> = Vec::new();
-        while let Some(kid) = left.pop() {
-            if !seen.insert(kid) {
+        while let Some((kid, lent)) = left.pop() {
+            if !seen.insert((kid, lent)) {
                 continue;
             }
             match self.retain_one(&kid)? {
                 Kept::Safe => {}
+                // Of what a pointer leads to, what is not here is elsewhere.
+                Kept::Missing if lent => {}
                 Kept::Missing => return Ok(false),
                 Kept::Large => {}
                 Kept::Small(object) => {
-                    below(object.kind, &object.bytes, &mut left)?;
+                    below((object.kind, &object.bytes), lent, &mut left)?;
                     small.push((object.kind, object.bytes));
                 }
             }
@@ -133,21 +135,23 @@ impl FileStore {
 }
 
 /// What an object needs. The versions before a commit are not part of it.
-fn below(kind: Kind, bytes: &[u8], left: &mut Vec<Kid>) -> Result<(), StoreError> {
+fn below(
+    (kind, bytes): (Kind, &[u8]),
+    lent: bool,
+    left: &mut Vec<(Kid, bool)>,
+) -> Result<(), StoreError> {
     let invalid = |source| StoreError::Invalid { kind, source };
     match kind {
         Kind::Tree => match Node::decode(bytes).map_err(invalid)? {
-            Node::Leaf(tree) => {
-                left.extend(tree.entries.values().filter_map(|entry| match &entry.value {
-                    Value::File { kid, .. } | Value::Tree { kid, .. } | Value::Commit { kid } => {
-                        Some(*kid)
-                    }
-                    _ => None,
-                }));
+            Node::Leaf(tree) => left.extend(tree.entries.values().filter_map(|entry| {
+                let pointer = matches!(entry.value, Value::Pointer { .. });
+                Some((entry.kid()?, lent || pointer))
+            })),
+            Node::Index(index) => {
+                left.extend(index.children.iter().map(|part| (part.kid, lent)));
             }
-            Node::Index(index) => left.extend(index.children.iter().map(|part| part.kid)),
         },
-        Kind::Commit => left.push(Commit::decode(bytes).map_err(invalid)?.tree),
+        Kind::Commit => left.push((Commit::decode(bytes).map_err(invalid)?.tree, lent)),
         Kind::Blob => {}
     }
     Ok(())

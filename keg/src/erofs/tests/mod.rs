@@ -114,7 +114,7 @@ fn models_that_break_the_format_are_refused() {
         xattrs: Vec::new(),
     };
     let check = |inodes: Vec<Inode>, want: &str| {
-        let image = Image { inodes, uuid: [0; 16] };
+        let image = Image { inodes, uuid: [0; 16], lacks: false };
         let error = write(&image, &mut Cursor::new(Vec::new())).expect_err(want);
         assert!(matches!(error, ErofsError::Model { .. }), "{error:?}");
         assert!(error.to_string().contains(want), "{error}");

@@ -62,8 +62,9 @@ fn hostile_trees_are_refused() {
     check("longer", Value::File { kid: lying, size: 5 }, "keg fsck");
     check("shorter", Value::File { kid: lying, size: 1 << 40 }, "keg fsck");
     check("whiteout", Value::Device { block: false, major: 0, minor: 0 }, "0:0");
-    let pointer = Value::Pointer { source: "keg+x".into(), reference: "y".into(), kid: None };
-    check("pointer", pointer, "not part of this tree");
+    let away = Some(crate::Kid::of_blob(b"away"));
+    let pointer = Value::Pointer { source: "keg+x".into(), reference: "y".into(), kid: away };
+    check("pointer", pointer, "not here");
     let mut deep = file;
     for _ in 0..MAX_DEPTH + 2 {
         let mut tree = Tree::default();
