@@ -146,7 +146,8 @@ fn look(
     let Some(tree) = objects.directory_of(entry)? else { return Ok(true) };
     if seen.insert(tree) {
         let below = objects.tree(&tree)?.entries.into_values();
-        let matters = |entry: &Entry| within.is_some() || !matches!(entry.value, Value::File { .. });
+        let matters =
+            |entry: &Entry| within.is_some() || !matches!(entry.value, Value::File { .. });
         left.extend(below.filter(matters).map(|entry| (entry, within.cloned())));
     }
     Ok(true)

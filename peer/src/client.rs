@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use keg::sync::{Body, Transport, Verb};
+use keg::{
+    Kid, NamePath,
+    kid::KidPrefix,
+    sync::{Body, Transport, Verb},
+};
 use ureq::{Agent, SendBody};
 use url::Url;
 
@@ -84,10 +88,32 @@ impl Peer {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+impl Peer {
+    /// The KID of what a path was in a version, by the page of it that the other Keg serves.
+    ///
+    /// # Errors
+    /// The connection's, or it knows no such path or version.
+    pub(crate) fn kid_at(&self, path: &NamePath, version: &KidPrefix) -> io::Result<Kid> {
+        let mut url = self.base.clone();
+        let at = format!("@K-{}", version.digits());
+        let last = path.file_name().unwrap_or_default();
+        let above = path.components().rev().skip(1).collect::<Vec<_>>();
+        let parts = above.into_iter().rev().map(str::to_owned).chain([format!("{last}{at}")]);
+        let segments = url.path_segments_mut();
+        segments.map_err(|()| io::Error::other("no address"))?.pop_if_empty().extend(parts);
+        url.set_query(Some("json"));
+        let answer = self.agent.get(url.as_str()).call().map_err(ureq::Error::into_io)?;
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
+        let kid = tag.and_then(|tag| tag.trim_matches('"').parse().ok());
+        kid.filter(|_| answer.status() == 200)
+            .ok_or_else(|| io::Error::other(format!("it answers {}", answer.status())))
+    }
 }
 
 impl Transport for Peer {

@@ -9,6 +9,7 @@ mod child;
 mod client;
 mod feed;
 mod http;
+pub mod pointer;
 
 use std::io::{BufWriter, stdin, stdout};
 
