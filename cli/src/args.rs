@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use parts::{Change, Import, Mount, Service, Sync, Up};
+pub use parts::{Change, Import, Mount, Service, Sync, Up, Update};
 
 /// Push source, get a running process you can explain.
 #[derive(Parser)]
 #[command(name = "keg", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Commands find the running Keg through $KEG_URL or $KEG_HOME.\n\
 Exit codes: 0 done, 1 not possible, 2 wrong usage, 3 no Keg or wrong set-up, 4 damage found, \
-70 internal error; docs/errors.md has all messages and what to do.")]
+5 another Keg or repository is away, 70 internal error; docs/errors.md has all messages and what to do.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -211,6 +211,24 @@ pub enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Point a path at a value in a git repository or another Keg
+    #[command(after_help = "Example:\n  keg point /lib/x git+https://git.example/x.git#main:src\n\
+        \x20 keg point /lib/x git+ssh://git@git.example/x.git#v1.2\n\
+        \x20 keg point /peer/blog keg+http://127.0.0.1:7071/oci-images/blog\n\
+        \x20 keg point /peer/blog keg+http://127.0.0.1:7071/oci-images/blog@K-12ab34cd\n\n\
+        Without #REF the repository's HEAD is followed. All 40 digits of a commit, and @K-…, are \
+        pins,\nwhich `keg update` leaves as they are.")]
+    Point {
+        /// The path to set
+        path: String,
+        /// git+URL[#REF[:PATH]] or keg+URL/PATH[@K-…]
+        source: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Follow pointers to what their refs and paths stand for now
+    #[command(after_help = "Example:\n  keg update /lib/x\n  keg update /lib /peer --json")]
+    Update(Update),
     /// Fetch a path from another Keg
     #[command(after_help = "Example:\n  keg pull http://127.0.0.1:7071 /oci-images/blog\n\
         \x20 keg pull http://127.0.0.1:7071 /source/blog --to /review/blog")]
@@ -345,8 +363,10 @@ impl Command {
             | Self::Unmount { output, .. }
             | Self::Gc { output, .. }
             | Self::Du { output, .. }
+            | Self::Update(Update { output, .. })
             | Self::Fsck { output, .. } => output.json,
             Self::Cp { change, .. }
+            | Self::Point { change, .. }
             | Self::Mv { change, .. }
             | Self::Rm { change, .. }
             | Self::Put { change, .. }

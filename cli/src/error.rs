@@ -19,6 +19,8 @@ pub enum Kind {
     Config,
     /// `keg fsck` found damage: exit 4.
     Damaged,
+    /// What is asked for is elsewhere, and cannot be had from there now: exit 5.
+    Away,
     /// The reader went away; not an error worth words: exit 141, as a shell reports SIGPIPE.
     BrokenPipe,
     /// Our bug, or a disk that fails: exit 70.
@@ -33,6 +35,7 @@ impl Kind {
             Self::Cli => 2,
             Self::Config => 3,
             Self::Damaged => 4,
+            Self::Away => 5,
             Self::BrokenPipe => 141,
             Self::Internal => 70,
         }
@@ -71,6 +74,17 @@ impl CommandError {
     /// `keg fsck` found damage.
     pub fn damaged(message: impl Into<String>) -> Self {
         Self::new(Kind::Damaged, message)
+    }
+
+    /// Another Keg or a repository does not answer, or not as it should.
+    pub fn away(message: impl Into<String>) -> Self {
+        Self::new(Kind::Away, message)
+    }
+
+    /// The same error as the cause of another, with its hint.
+    pub fn within(self, message: impl Into<String>) -> Self {
+        let (kind, hint) = (self.kind, self.hint.clone());
+        Self { kind, message: message.into(), hint, source: Some(Box::new(self)) }
     }
 
     /// Something that should not happen did; `source` says what.
@@ -196,6 +210,9 @@ fn kind_of(error: &(dyn Error + 'static)) -> (Kind, &'static str) {
     }
     if let Some(NamesError::NoVersion { .. }) = error.downcast_ref() {
         return (Kind::User, "`keg log /` lists the versions");
+    }
+    if let Some(CommitError::NotADirectory { .. }) = error.downcast_ref() {
+        return (Kind::User, "choose another path, or `keg rm` what is in the way");
     }
     match store_error(error) {
         Some(StoreError::Corrupt { .. } | StoreError::Log { .. }) => {

@@ -67,6 +67,10 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Checkout { path, dir, output } => {
             commands::files::check_out(&path, &dir, output)?;
         }
+        Command::Point { path, source, change } => {
+            commands::point::point(&path, &source, &change)?;
+        }
+        Command::Update(args) => commands::point::update(&args)?,
         Command::Pull(args) => commands::sync::pull(&args)?,
         Command::Push(args) => commands::sync::push(&args)?,
         Command::Clone { url, dir, output } => commands::sync::clone(&url, &dir, output)?,

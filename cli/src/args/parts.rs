@@ -36,6 +36,19 @@ pub struct Sync {
     pub output: Output,
 }
 
+/// What following pointers takes.
+#[derive(Args, Clone)]
+pub struct Update {
+    /// Pointers, or directories with pointers below
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// Why, for `keg log`
+    #[arg(short, long)]
+    pub message: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
 #[derive(Args)]
 pub struct Up {
     /// The Keg's directory, on a real file system

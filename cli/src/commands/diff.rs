@@ -9,7 +9,7 @@ use keg::{
 use serde_json::{Value as Json, json};
 use similar::TextDiff;
 
-use super::{locate, ls};
+use super::{locate, ls, through};
 use crate::{args::Output, error::CommandError, find, output};
 
 /// Texts larger than this are compared by KID only, bytes.
@@ -38,6 +38,11 @@ const MAX_DEPTH: usize = 4096;
 pub fn run(a: &str, b: &str, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
     let (left, right) = (locate::value(&keg, a)?, locate::value(&keg, b)?);
+    for (found, text) in [(&left, a), (&right, b)] {
+        if found.within.is_some() {
+            through::whole(&keg, &found.entry, found.within.as_ref(), text)?;
+        }
+    }
     let trees = (tree_of(&keg, &left.entry)?, tree_of(&keg, &right.entry)?);
     let mut differ = Differ { keg: &keg, how, rows: Vec::new() };
     match trees {

@@ -84,7 +84,7 @@ pub fn commit(dir: &Path, path: &str, how: &Change) -> Result<(), CommandError> 
 /// Writes a value as plain files into a directory that is empty or not there.
 pub fn check_out(text: &str, dir: &Path, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let found = locate::value(&keg, text)?;
+    let found = locate::whole(&keg, text)?;
     let tree = keg.objects().directory_of(&found.entry)?.ok_or_else(|| {
         CommandError::user(format!("{text} is not a directory"))
             .hint(format!("`keg cat {text}` prints it"))

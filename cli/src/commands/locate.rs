@@ -6,8 +6,10 @@ use keg::{
     names::Version,
     object::{Entry, Kind, Value},
     path::NamePath,
+    pointer,
 };
 
+use super::through;
 use crate::error::CommandError;
 
 /// A value found, and what to call it.
@@ -16,22 +18,42 @@ pub struct Located {
     pub label: String,
     /// What it is.
     pub entry: Entry,
+    /// The pointer that led to it, if there is one.
+    pub within: Option<Entry>,
 }
 
-/// Finds the value a text stands for.
+/// Finds the value a text stands for; for a pointer, what it points to. What is missing of it here
+/// is fetched, as far as it takes to say what it is.
 pub fn value(keg: &Keg, text: &str) -> Result<Located, CommandError> {
+    let mut found = name(keg, text)?;
+    found.entry = pointer::seen(keg.objects(), &found.entry)?.into_owned();
+    Ok(found)
+}
+
+/// As [`value`], and all that is below it is here, too.
+pub fn whole(keg: &Keg, text: &str) -> Result<Located, CommandError> {
+    let found = value(keg, text)?;
+    through::whole(keg, &found.entry, found.within.as_ref(), text)?;
+    Ok(found)
+}
+
+/// Finds what a text names; a pointer is found as such.
+pub fn name(keg: &Keg, text: &str) -> Result<Located, CommandError> {
     let label = text.to_owned();
     if text.starts_with("K-") {
         let kid = resolve(keg, text)?;
-        return Ok(Located { label, entry: entry_of(keg, kid)? });
+        return Ok(Located { label, entry: entry_of(keg, kid)?, within: None });
     }
+    let (path, at) = split(keg, text)?;
+    let (tree, below) = place(keg, &path, at)?;
+    let within = through::bring(keg, (&tree, &below), text)?;
     let entry = find(keg, text)?.ok_or_else(|| {
         let path = split(keg, text).map_or_else(|_| NamePath::root(), |(path, _)| path);
         let parent = path.parent().unwrap_or_else(NamePath::root);
         CommandError::user(format!("there is nothing at {text}"))
             .hint(format!("`keg ls {parent}` shows what is there, `keg log {path}` what was"))
     })?;
-    Ok(Located { label, entry })
+    Ok(Located { label, entry, within })
 }
 
 /// What is at a path (at a version), if anything.
@@ -91,6 +113,18 @@ fn entry_of(keg: &Keg, kid: Kid) -> Result<Entry, CommandError> {
             Entry { value, attrs: keg::object::Attrs::with_mode(0o755) }
         }
     })
+}
+
+/// The tree from which a path is gone down, and the way.
+fn place(keg: &Keg, path: &NamePath, at: Option<&str>) -> Result<(Kid, String), CommandError> {
+    let way = path.as_str().to_owned();
+    let Some(at) = at else { return Ok((keg.head()?.tree, way)) };
+    let (kid, objects) = (version(keg, at)?, keg.objects());
+    if objects.kind(&kid)? != Some(Kind::Commit) {
+        return Ok((kid, way));
+    }
+    let tree = objects.commit(&kid)?.tree;
+    Ok((tree, below_history_of(keg, path, kid)?.unwrap_or(way)))
 }
 
 /// A path in a version of the namespace, or in a release or source commit itself.

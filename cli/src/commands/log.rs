@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::locate;
+use super::{locate, point};
 use crate::{args::Output, error::CommandError, find, output};
 
 /// Prints at most `limit` versions, newest first.
@@ -25,10 +25,14 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
                 "seq": change.seq, "version": change.commit, "time": time,
                 "author": commit.author, "user": keg::Kid::of_blob(commit.author.as_bytes()),
                 "message": commit.message, "old": old, "new": new,
+                "pointer": change.new.as_ref().and_then(point::facts),
             }))?;
             continue;
         }
-        let what = new.map_or("removed".to_owned(), |kid| kid.short());
+        let mut what = new.map_or("removed".to_owned(), |kid| kid.short());
+        if let Some(to) = change.new.as_ref().and_then(point::words) {
+            what = format!("{what} → {to}");
+        }
         output::line(&format!(
             "{}  {:>6}  {}  {what}  {}: {}",
             change.commit.short(),

@@ -3,7 +3,7 @@
 use keg::object::{Entry, Tree, Value};
 use serde_json::{Value as Json, json};
 
-use super::locate;
+use super::{locate, point};
 use crate::{args::Output, error::CommandError, find, output};
 
 /// Lists a directory; a file lists itself.
@@ -44,7 +44,10 @@ fn list(tree: &Tree, how: Output) -> Result<(), CommandError> {
         .iter()
         .map(|(name, entry)| {
             let name = name.to_string_lossy();
-            let suffix = if matches!(entry.value, Value::Tree { .. }) { "/" } else { "" };
+            let suffix = match &entry.value {
+                Value::Tree { .. } => "/".to_owned(),
+                _ => point::words(entry).map_or_else(String::new, |to| format!(" → {to}")),
+            };
             vec![
                 kind(entry).to_owned(),
                 entry.kid().map_or("-".to_owned(), |kid| kid.short()),
@@ -67,6 +70,11 @@ pub fn describe(name: &str, entry: &Entry) -> Json {
     });
     if let Value::Symlink { target } = &entry.value {
         row["target"] = json!(String::from_utf8_lossy(target));
+    }
+    for (name, value) in
+        point::facts(entry).as_ref().and_then(Json::as_object).into_iter().flatten()
+    {
+        row[name] = value.clone();
     }
     row
 }

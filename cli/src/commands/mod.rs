@@ -15,6 +15,7 @@ pub mod ls;
 pub mod mount;
 pub mod names;
 pub mod pack;
+pub mod point;
 pub mod ps;
 pub mod rollback;
 pub mod status;
@@ -23,3 +24,4 @@ pub mod watch;
 pub mod why;
 
 mod locate;
+mod through;

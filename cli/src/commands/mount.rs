@@ -47,7 +47,7 @@ fn sweep(keg: &Keg) {
 }
 
 fn value(keg: &Keg, dir: &Path, path: &str, how: Output) -> Result<(), CommandError> {
-    let found = locate::value(keg, path)?;
+    let found = locate::whole(keg, path)?;
     let tree = keg.objects().directory_of(&found.entry)?.ok_or_else(|| {
         CommandError::user(format!("{path} is not a directory"))
             .hint(format!("`keg cat {path}` prints it"))

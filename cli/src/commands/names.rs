@@ -12,7 +12,11 @@ use crate::{args::Change, error::CommandError, find};
 /// Sets `to` to the value of `from`: a path, a path at a version, or a KID.
 pub fn cp(from: &str, to: &str, how: &Change) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let found = locate::value(&keg, from)?;
+    let found = locate::name(&keg, from)?;
+    if !super::point::is_pointer(&found.entry) {
+        // A pointer is copied as one; what is below one becomes a value of this Keg's own.
+        super::through::whole(&keg, &found.entry, found.within.as_ref(), from)?;
+    }
     let mut change = Changing::new(&keg, how, &format!("copy {from} to {to}"));
     change.set(to.parse()?, found.entry, false)?;
     change.make(&Json::Null, "")
