@@ -125,7 +125,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  keg why 4242\n\
         \x20 keg why http://blog.localhost:8080\n  keg why K-12ab34cd --json")]
     Why {
-        /// A PID (on the host or in the container), a KID, a URL, or an app
+        /// A PID (on the host or in the container), a KID, a URL, an app, or a path of a pointer
         target: String,
         #[command(flatten)]
         output: Output,

@@ -17,7 +17,7 @@ use keg::{
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use crate::{docs, error::Fault, format::sentence, location::Location};
+use crate::{docs, error::Fault, format::sentence, location::Location, pages::pointers};
 
 /// Objects read before other requests get their turn: about a millisecond.
 const PACE: u32 = 16;
@@ -151,6 +151,12 @@ impl View {
         let kid = match &entry.value {
             Value::Tree { kid, .. } => *kid,
             Value::Commit { kid } => self.commit(kid).await?.tree,
+            Value::Pointer { kid: Some(kid), .. } => {
+                match self.keg.objects().directory_of(entry).map_err(|e| store_fault(kid, &e))? {
+                    Some(kid) => kid,
+                    None => return Ok(None),
+                }
+            }
             _ => return Ok(None),
         };
         Ok(Some(self.tree(&kid).await?))
@@ -235,7 +241,8 @@ impl View {
         let names = location.names().to_vec();
         while depth < names.len() {
             let missing = || Fault::nothing_at(location.display());
-            let tree = self.directory(&entry).await?.ok_or_else(missing)?;
+            let away = || pointers::away(self.keg.objects(), &entry).unwrap_or_else(missing);
+            let tree = self.directory(&entry).await?.ok_or_else(away)?;
             let last = depth + 1 == names.len();
             let mut name = names[depth].clone();
             entry = match tree.entries.get(name.as_bytes()) {
@@ -254,6 +261,7 @@ impl View {
                 within = Some((*kid, Arc::new(self.commit(kid).await?), depth));
             }
         }
+        let entry = pointers::file_of(self.keg.objects(), entry)?;
         Ok(Found { location, entry, within, version: self.version.clone() })
     }
 

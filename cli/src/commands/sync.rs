@@ -6,10 +6,11 @@ use std::{
 };
 
 use keg::{
-    NamePath,
+    Keg, NamePath,
+    object::Entry,
     sync::{Limits, Options, Progress, SyncError},
 };
-use peer::{Peer, PeerError};
+use peer::{Peer, PeerError, pointer::Completed};
 use serde_json::json;
 
 use super::change::author;
@@ -27,6 +28,7 @@ pub fn pull(args: &Sync) -> Result<(), CommandError> {
     let mut options = options(args.force, &mut show);
     let pulled = keg::sync::pull(&keg, &mut Peer::new(&args.url)?, &from, &to, &mut options)?;
     done(args.output);
+    complete(&keg, &args.url, &pulled.value);
     let kid = pulled.value.kid();
     let blobs = pulled.progress.blobs;
     if args.output.json {
@@ -69,6 +71,7 @@ pub fn clone(url: &str, dir: &Path, how: Output) -> Result<(), CommandError> {
     let (keg, pulled) = keg::sync::clone(dir, &mut Peer::new(url)?, &mut options)?;
     done(how);
     let head = keg.head()?;
+    complete(&keg, url, &keg.objects().tree_entry(&head.tree)?);
     if how.json {
         return output::json_line(&json!({
             "home": dir, "version": head.commit, "seq": head.seq, "received": pulled.received,
@@ -81,6 +84,18 @@ pub fn clone(url: &str, dir: &Path, how: Output) -> Result<(), CommandError> {
         head.commit.short(),
         output::bytes(pulled.received)
     ))
+}
+
+/// Brings what pointers in a value lead to, as far as the other Keg has it. What it has not, or
+/// does not send now, is fetched when it is read.
+fn complete(keg: &Keg, url: &str, value: &Entry) {
+    match peer::pointer::complete(keg, url, value) {
+        Ok(Completed { left: 0, .. }) => {}
+        Ok(Completed { left, .. }) => {
+            eprintln!("{left} pointers lead to what is not there; it is fetched when it is read");
+        }
+        Err(error) => eprintln!("what pointers lead to did not come: {error}"),
+    }
 }
 
 fn paths(args: &Sync) -> Result<(NamePath, NamePath), CommandError> {

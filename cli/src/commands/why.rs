@@ -1,6 +1,7 @@
 //! `keg why`: the chain from a running process to the source it was built from.
 
 mod find_process;
+mod pointer;
 
 use keg::{Keg, Kid, path::NamePath};
 use serde_json::{Value as Json, json};
@@ -9,6 +10,9 @@ use crate::{args::Output, error::CommandError, find, output};
 
 /// Prints the chain of the one process that `target` stands for.
 pub fn run(target: &str, how: Output) -> Result<(), CommandError> {
+    if target.starts_with('/') && pointer::run(target, how)? {
+        return Ok(());
+    }
     let (keg, _) = find::running_keg()?;
     let row = find_process::find(&keg, target)?;
     let chain = chain(&keg, &row)?;

@@ -12,6 +12,8 @@ mod run;
 mod source;
 mod trust;
 
+use std::collections::HashSet;
+
 use keg::{
     Keg, Kid,
     gc::Lease,
@@ -240,6 +242,46 @@ pub fn fetch(keg: &Keg, entry: &Entry) -> Result<Fetched, PointerError> {
             let _ = keg::mount::forget_lacking(keg.home());
             Ok(Fetched { kid: wanted, from: source.to_string(), files, bytes })
         }
+    }
+}
+
+/// What became of the pointers in a value that was pulled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Completed {
+    /// So many have their values here now, which came along.
+    pub brought: usize,
+    /// So many lead to what the other Keg has not got, either.
+    pub left: usize,
+}
+
+/// Brings what the pointers in a value lead to from the Keg that the value came from, as far as it
+/// has it. Nobody else is asked: that is for who reads them.
+///
+/// # Errors
+/// [`PointerError`]; what had come by then is kept until it is collected.
+pub fn complete(keg: &Keg, url: &str, value: &Entry) -> Result<Completed, PointerError> {
+    let _lease = Lease::hold(keg, "a pull", &[])?;
+    let (mut done, mut asked) = (Completed::default(), HashSet::new());
+    loop {
+        let lacking = pointer::lacking(keg.objects(), value, None)?;
+        let wanted: Vec<Kid> = lacking.iter().filter_map(Entry::kid).collect();
+        // What has come may hold pointers of its own.
+        let new: Vec<Kid> = wanted.iter().copied().filter(|kid| asked.insert(*kid)).collect();
+        if new.is_empty() || asked.len() > pointer::MAX_LACKING {
+            done.left = wanted.len();
+            return Ok(done);
+        }
+        for kid in new {
+            match kegs::bring_from(keg, url, kid) {
+                Ok(_) => done.brought += 1,
+                Err(FromKegError::Gone { .. }) => {}
+                Err(error) => {
+                    let (at, source) = (url.to_owned(), Box::new(error));
+                    return Err(PointerError::Keg { at, source });
+                }
+            }
+        }
+        keg.objects().sync()?;
     }
 }
 

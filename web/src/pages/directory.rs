@@ -8,7 +8,7 @@ use keg::{
 use maud::{Markup, html};
 use serde_json::{Map, Value as Json};
 
-use super::{Page, home, index, object, parts};
+use super::{Page, home, index, object, parts, pointers};
 use crate::{
     ask::Ask,
     data,
@@ -199,11 +199,7 @@ pub fn special(found: &Found) -> Page {
         Value::Symlink { target } => {
             vec![("Target", html! { code { (String::from_utf8_lossy(target)) } })]
         }
-        Value::Pointer { source, reference, kid } => vec![
-            ("Source", html! { code { (source) } }),
-            ("Follows", html! { code { (reference) } }),
-            ("Resolved to", parts::kid_or_dash(kid.map(|k| k.to_string()).as_deref())),
-        ],
+        Value::Pointer { .. } => pointers::facts(&found.entry),
         Value::Device { block, major, minor } => vec![
             ("Kind", html! { (if *block { "block" } else { "character" }) }),
             ("Number", html! { (major) ":" (minor) }),

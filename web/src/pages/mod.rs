@@ -15,6 +15,7 @@ mod object;
 mod package;
 mod packages;
 pub mod parts;
+pub mod pointers;
 mod process;
 mod release;
 mod source;
@@ -112,6 +113,7 @@ pub async fn value(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault>
             }
             _ => code::page(view, found).await,
         },
+        Value::Pointer { .. } => pointers::page(view, found, ask).await,
         _ => Ok(directory::special(found)),
     }
 }
