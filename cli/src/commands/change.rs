@@ -8,6 +8,7 @@ use keg::{
 };
 use serde_json::{Value as Json, json};
 
+use super::through;
 use crate::{args::Change, error::CommandError, output};
 
 /// Who is named as the author of a change: `$KEG_AUTHOR`, else the user and the machine.
@@ -50,6 +51,13 @@ impl<'a> Changing<'a> {
     /// Removes a name that is there.
     pub fn remove(&mut self, path: NamePath) -> Result<(), CommandError> {
         let old = self.keg.get(&path)?.ok_or_else(|| nothing_at(&path))?;
+        if let Some(parent) = path.parent()
+            && let Some(pointer) = through::above(self.keg, &parent)?
+        {
+            let text = format!("{path} is below the pointer {pointer}, whose value is not ours");
+            return Err(CommandError::user(text)
+                .hint(format!("`keg rm {pointer}` removes the pointer; `keg cp` makes it ours")));
+        }
         self.step(path.clone(), Some(old), None, |txn| txn.remove(path));
         Ok(())
     }

@@ -110,6 +110,7 @@ impl From<PointerError> for CommandError {
             }
             PointerError::Git { at, source } => {
                 let hint = match *source {
+                    FetchError::Empty => "commit something there first, or correct the address",
                     FetchError::NoRef { .. } => {
                         "name a branch, a tag, or all 40 digits of a commit"
                     }
@@ -124,7 +125,8 @@ impl From<PointerError> for CommandError {
                 };
                 let asked = matches!(
                     *source,
-                    FetchError::NoRef { .. }
+                    FetchError::Empty
+                        | FetchError::NoRef { .. }
                         | FetchError::NoPath { .. }
                         | FetchError::NoValue { .. }
                 );

@@ -34,6 +34,9 @@ pub enum FetchError {
     /// It cannot be reached, or will not.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// It has none at all.
+    #[error("it has no HEAD: nothing was committed there, or it is no git repository")]
+    Empty,
     /// It has no such ref.
     #[error("it has no branch or tag {name}")]
     NoRef {
@@ -111,7 +114,10 @@ impl<'a> Remote<'a> {
             let peeled = refs.get(format!("{full}^{{}}").as_str());
             Some(((*peeled.or_else(|| refs.get(full.as_str()))?).to_owned(), full))
         });
-        found.ok_or_else(|| FetchError::NoRef { name: name.clone() })
+        found.ok_or_else(|| match name.as_str() {
+            "HEAD" => FetchError::Empty,
+            name => FetchError::NoRef { name: name.to_owned() },
+        })
     }
 
     /// Brings what is at a path of what is asked for.

@@ -12,6 +12,7 @@ mod isolation;
 mod mounts;
 mod oci;
 mod path;
+mod pointers;
 mod registries;
 mod router;
 mod screens;
