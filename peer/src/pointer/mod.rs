@@ -164,8 +164,8 @@ fn resolve_git(
     let remote = git::Remote::new(keg, url).map_err(failed)?;
     let (commit, name) = remote.ask(follow).map_err(failed)?;
     if let Some(before) = before
-        && let Ok((_, Some(known))) = source_of(before)
-        && known == commit
+        && let Ok((then, Some(known))) = source_of(before)
+        && (&then, &known) == (source, &commit)
         && let Some(kid) = before.kid()
         && pointer::lacking(keg.objects(), before, None)?.is_empty()
     {
