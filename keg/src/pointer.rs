@@ -12,6 +12,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     Kid,
+    directory::Directory,
     object::{Entry, Kind, Value},
     store::{Objects, StoreError},
 };
@@ -71,7 +72,7 @@ pub fn way(objects: &dyn Objects, tree: &Kid, path: &str) -> Result<Way, StoreEr
     let mut at = Entry::tree(*tree, crate::object::Sums::default());
     for part in path.split('/').filter(|part| !part.is_empty()) {
         let below = match objects.directory_of(&at).and_then(|kid| match kid {
-            Some(kid) => objects.tree(&kid).map(Some),
+            Some(kid) => Directory::open(objects, &kid)?.get(part.as_bytes()),
             None => Ok(None),
         }) {
             Err(StoreError::Missing { .. }) if found.through.is_some() => {
@@ -80,9 +81,7 @@ pub fn way(objects: &dyn Objects, tree: &Kid, path: &str) -> Result<Way, StoreEr
             }
             read => read?,
         };
-        let Some(entry) = below.and_then(|mut tree| tree.entries.remove(part.as_bytes())) else {
-            return Ok(found);
-        };
+        let Some(entry) = below else { return Ok(found) };
         if matches!(entry.value, Value::Pointer { .. }) {
             found.through = Some(entry.clone());
             if is_absent(objects, &entry)? {

@@ -134,8 +134,7 @@ pub fn filter() -> Vec<sock_filter> {
 
 /// In the child, before it becomes the test: the next who waits for it traces it.
 pub fn ask_to_be_traced(filter: &[sock_filter]) -> std::io::Result<()> {
-    let program =
-        libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     // SAFETY: plain calls; the kernel reads the program that lives until they return.
     let done = unsafe {
         libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0

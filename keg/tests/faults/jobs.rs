@@ -46,7 +46,8 @@ pub const INGEST: Job =
     Job { name: "ingest", prepare: ingest_files, run: ingest_it, done: |keg| expect(keg, "/in") };
 pub const MANY: Job =
     Job { name: "many", prepare: many_files, run: ingest_it, done: |keg| expect(keg, "/in") };
-pub const GC: Job = Job { name: "gc", prepare: litter, run: collect, done: |keg| expect(keg, "/w") };
+pub const GC: Job =
+    Job { name: "gc", prepare: litter, run: collect, done: |keg| expect(keg, "/w") };
 pub const PACK: Job =
     Job { name: "pack", prepare: versions, run: pack_all, done: |keg| expect(keg, "/app") };
 pub const PULL: Job =

@@ -197,8 +197,8 @@ impl Tracer<'_> {
                 (named(pid, args[0] as i32, args[1])?, Some(to))
             }
         };
-        let inside = path.starts_with(self.home)
-            || to.as_ref().is_some_and(|to| to.starts_with(self.home));
+        let inside =
+            path.starts_with(self.home) || to.as_ref().is_some_and(|to| to.starts_with(self.home));
         inside.then_some(Call { pid, number, args, path, to })
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Prints where the value at a path comes from; false: no pointer leads to it.
 pub fn run(target: &str, how: Output) -> Result<bool, CommandError> {
     let keg = find::keg()?;
-    let (path, _) = locate::split(target)?;
+    let (path, _) = locate::split(&keg, target)?;
     let Some(at) = through::above(&keg, &path)? else { return Ok(false) };
     let Some(entry) = keg.get(&at)? else { return Ok(false) };
     let kid = entry.kid();

@@ -42,17 +42,11 @@ pub enum Cut {
 
 /// The nasty ones, and so many random ones.
 pub fn cuts(seed: u64, random: u64) -> impl Iterator<Item = Cut> {
-    use Cut::{BytesOnly, LastOnly, Least, NamesOnly, Prefixes, RemovalsFirst, RemovalsOnly, Zeros};
-    let nasty = [
-        Least,
-        NamesOnly,
-        Zeros,
-        BytesOnly,
-        Prefixes,
-        LastOnly,
-        RemovalsFirst,
-        RemovalsOnly,
-    ];
+    use Cut::{
+        BytesOnly, LastOnly, Least, NamesOnly, Prefixes, RemovalsFirst, RemovalsOnly, Zeros,
+    };
+    let nasty =
+        [Least, NamesOnly, Zeros, BytesOnly, Prefixes, LastOnly, RemovalsFirst, RemovalsOnly];
     nasty.into_iter().chain((0..random).map(move |n| Cut::Random(seed * 1000 + n)))
 }
 
