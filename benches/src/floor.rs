@@ -22,7 +22,7 @@ const BLOCK: [u8; 4096] = [7; 4096];
 pub fn measure(bench: &Bench) -> Vec<Table> {
     let title = "What the machine takes for steps that nobody can leave out";
     let mut table = Table::new(title, Unit::Seconds);
-    let mut file = tempfile::tempfile_in(kegs::PLACE).expect("a file");
+    let mut file = tempfile::tempfile_in(kegs::place()).expect("a file");
     let sync = Sample::of(bench.runs * OFTEN, |_| {
         let written = || file.write_all(&BLOCK).and_then(|()| file.sync_data());
         let (done, took) = time(written);

@@ -6,12 +6,12 @@ use std::{
     process::Command,
 };
 
-use keg::{Keg, NamePath};
+use keg::{Keg, Kid, NamePath};
 use keg_tests::{Done, Repo, World, process::run};
 use serde_json::Value as Json;
 
-/// Where Kegs and peers are kept.
-pub const PLACE: &str = "/tmp";
+/// What the next run can use again, see [`cache`].
+const CACHE: &str = "KEG_BENCHES_CACHE";
 /// The suite of the example.
 pub const SUITE: &str = "trixie";
 /// What the builder asks for when it builds the example.
@@ -19,13 +19,29 @@ pub const PACKAGES: [&str; 3] = ["ca-certificates", "python-is-python3", "python
 /// What the example says before it is edited.
 const HEADLINE: &str = "Hello from Flask";
 
+/// Where Kegs and peers are kept: `$TMPDIR`, which `benches/run` takes away whatever happens.
+pub fn place() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// Where what is made once is kept for the next run: `$KEG_BENCHES_CACHE`, or beside the program.
+pub fn cache() -> PathBuf {
+    let beside = || binary().with_file_name("benches-cache");
+    std::env::var_os(CACHE).map_or_else(beside, PathBuf::from)
+}
+
+/// The `keg` that was built together with this program.
+pub fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("because /proc is mounted");
+    own.with_file_name("keg")
+}
+
 /// Worlds use the `keg` that was built together with this program.
 ///
 /// # Panics
 /// When it was not built.
 pub fn use_own_binary() {
-    let own = std::env::current_exe().expect("because /proc is mounted");
-    let binary = own.with_file_name("keg");
+    let binary = binary();
     assert!(binary.exists(), "there is no {}: start me as benches/run", binary.display());
     // SAFETY: nothing else runs in this process yet.
     unsafe { std::env::set_var("KEG_TEST_BINARY", binary) };
@@ -88,6 +104,20 @@ impl Template {
 pub fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to)).ok();
     rustix::fs::sync();
+}
+
+/// The configured root of the newest packages that were imported into a Keg.
+///
+/// # Panics
+/// When none were.
+pub fn rootfs(keg: &Keg) -> Kid {
+    let path: NamePath = "/packages/locks".parse().expect("a path");
+    let locks = keg.list(&path).expect("because packages were imported");
+    let rootfs = locks.into_iter().find_map(|(name, _)| {
+        let lock = keg.get_json(&path.join(&name).ok()?).ok()??;
+        lock["debian"]["rootfs"].as_str()?.parse().ok()
+    });
+    rootfs.expect("because a root was imported")
 }
 
 /// Puts the example into a repository, with another headline.

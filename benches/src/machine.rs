@@ -1,5 +1,7 @@
 //! The machine that is measured on. Its name is nobody's business.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 /// Load average of the last minute: how many processes ran or wanted to.
@@ -33,7 +35,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory: rustix::system::sysinfo().totalram as u64,
             kernel: format!("{} {}", text(uname.sysname()), text(uname.release())),
-            files: file_system(crate::kegs::PLACE),
+            files: file_system(&crate::kegs::place()),
             load: load(),
         }
     }
@@ -46,9 +48,9 @@ pub fn load() -> Load {
 }
 
 /// The kind of the file system of a directory: that of the longest mount point above it.
-fn file_system(dir: &str) -> String {
+fn file_system(dir: &Path) -> String {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let above = fields.filter(|f| f.len() > 2 && std::path::Path::new(dir).starts_with(f[1]));
+    let above = fields.filter(|f| f.len() > 2 && dir.starts_with(f[1]));
     above.max_by_key(|f| f[1].len()).map_or("unknown".to_owned(), |f| f[2].to_owned())
 }

@@ -18,6 +18,9 @@ mod store;
 mod table;
 mod text;
 mod trial;
+mod versions;
+
+use std::cell::LazyCell;
 
 use crate::{kegs::Template, machine::Machine, table::Table};
 use clap::Parser;
@@ -41,15 +44,15 @@ struct Args {
 struct Bench {
     /// Runs of each thing.
     runs: usize,
-    /// Where Kegs with packages come from.
-    template: Template,
+    /// Where Kegs with packages come from; made when it is first wanted.
+    template: LazyCell<Template>,
 }
 
 /// One table.
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 7] = [
+const TABLES: [(&str, Measure); 8] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
@@ -57,6 +60,7 @@ const TABLES: [(&str, Measure); 7] = [
     ("memory", memory::measure),
     ("store", store::measure),
     ("machine", floor::measure),
+    ("versions", versions::measure),
 ];
 
 fn main() {
@@ -64,7 +68,7 @@ fn main() {
     kegs::use_own_binary();
     let wanted = |name: &str| args.tables.is_empty() || args.tables.iter().any(|t| t == name);
     let machine = Machine::now();
-    let bench = Bench { runs: args.runs as usize, template: Template::make() };
+    let bench = Bench { runs: args.runs as usize, template: LazyCell::new(Template::make) };
     let mut tables = Vec::new();
     for (name, measure) in TABLES.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring: {name} (load {})", text::load(machine::load()));

@@ -104,7 +104,7 @@ fn once(keg: &Keg, want: &DebianWant) -> ([f64; 4], usize, Kid) {
 
 /// From a KID to files.
 fn mounted(bench: &Bench, keg: &Keg, tree: &Kid) -> Table {
-    let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+    let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
     let place = |name: &str| {
         let place = dir.path().join(name);
         fs::create_dir(&place).expect("made");

@@ -19,6 +19,11 @@ impl Sample {
         self.0.push(value);
     }
 
+    /// All of them, in the order they came.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().copied()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

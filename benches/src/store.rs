@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use keg::{
-    Expected, Keg, Kid, NamePath, Txn,
+    Expected, Keg, NamePath, Txn,
     ingest::{IngestOptions, checkout, ingest},
     object::Entry,
 };
@@ -25,24 +25,13 @@ const BLOCK: [u8; 4096] = [7; 4096];
 
 /// Taking in, checking, moving.
 pub fn measure(bench: &Bench) -> Vec<Table> {
-    let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+    let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
     let tree = dir.path().join("tree");
     let template = Keg::open(&bench.template.home()).expect("because it was made");
     fs::create_dir(&tree).expect("made");
-    checkout(template.objects(), &root(&template), &tree).expect("checked out");
+    checkout(template.objects(), &kegs::rootfs(&template), &tree).expect("checked out");
     rustix::fs::sync();
     vec![trees(bench, &tree), moves(bench)]
-}
-
-/// The configured root of the example's packages.
-fn root(keg: &Keg) -> Kid {
-    let path: NamePath = "/packages/locks".parse().expect("a path");
-    let locks = keg.list(&path).expect("because packages were imported");
-    let rootfs = locks.into_iter().find_map(|(name, _)| {
-        let lock = keg.get_json(&path.join(&name).ok()?).ok()??;
-        lock["debian"]["rootfs"].as_str()?.parse().ok()
-    });
-    rootfs.expect("because a root was imported")
 }
 
 fn trees(bench: &Bench, tree: &Path) -> Table {
@@ -51,7 +40,7 @@ fn trees(bench: &Bench, tree: &Path) -> Table {
     let [mut git_cold, mut git_warm, mut git_check] = <[Sample; 3]>::default();
     let mut size = String::new();
     for _ in 0..runs {
-        let home = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+        let home = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let keg = Keg::create(&home.path().join("keg")).expect("a Keg");
         cold.push(time(|| take(&keg, tree)).1.as_secs_f64());
         warm.push(time(|| take(&keg, tree)).1.as_secs_f64());
@@ -97,7 +86,7 @@ struct Git<'a> {
 
 impl<'a> Git<'a> {
     fn new(tree: &'a Path) -> Self {
-        let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+        let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let git = Self { dir, tree };
         git.run(&["init", "-q"]);
         git
@@ -118,7 +107,7 @@ impl<'a> Git<'a> {
 
 /// One writer, each move waited for.
 fn moves(bench: &Bench) -> Table {
-    let home = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+    let home = tempfile::tempdir_in(kegs::place()).expect("a directory");
     let keg = Keg::create(&home.path().join("keg")).expect("a Keg");
     let path: NamePath = "/counter.json".parse().expect("a path");
     let mut found: Option<Entry> = None;

@@ -14,6 +14,19 @@ pub enum Unit {
     Bytes,
     /// More is better.
     PerSecond,
+    /// Bytes; more is better.
+    BytesPerSecond,
+    /// So many times what something else takes; less is better.
+    Times,
+    /// Of all, from 0 to 1; more is better.
+    Share,
+}
+
+impl Unit {
+    /// Whether more is better.
+    pub fn more(self) -> bool {
+        matches!(self, Self::PerSecond | Self::BytesPerSecond | Self::Share)
+    }
 }
 
 /// Whose value a row is.
@@ -75,9 +88,9 @@ impl Table {
     /// A value of Keg's.
     pub fn keg(&mut self, what: &str, goal: Option<f64>, sample: Sample) -> &mut Self {
         let median = sample.median();
-        let met = goal.zip(median).map(|(goal, median)| match self.unit {
-            Unit::PerSecond => median >= goal,
-            Unit::Seconds | Unit::Bytes => median <= goal,
+        let met = goal.zip(median).map(|(goal, median)| match self.unit.more() {
+            true => median >= goal,
+            false => median <= goal,
         });
         self.row(what, Role::Keg, sample, goal, met, None)
     }

@@ -67,11 +67,9 @@ fn name(row: &Row) -> String {
 
 fn goal(row: &Row, unit: Unit) -> String {
     let Some(goal) = row.goal else { return String::new() };
-    let (sign, met) = match unit {
-        Unit::PerSecond => ("≥", row.met == Some(true)),
-        Unit::Seconds | Unit::Bytes => ("≤", row.met == Some(true)),
-    };
-    format!("{sign} {} {}", show(goal, unit), if met { "met" } else { "MISSED" })
+    let sign = if unit.more() { "≥" } else { "≤" };
+    let met = if row.met == Some(true) { "met" } else { "MISSED" };
+    format!("{sign} {} {met}", show(goal, unit))
 }
 
 /// Columns; the widths count characters, not bytes.
@@ -93,6 +91,10 @@ fn show(value: f64, unit: Unit) -> String {
         Unit::Bytes if value >= 1e6 => format!("{:.1} MB", value / 1e6),
         Unit::Bytes => format!("{:.0} kB", value / 1e3),
         Unit::PerSecond => format!("{value:.0}/s"),
+        Unit::BytesPerSecond if value >= 1e9 => format!("{:.2} GB/s", value / 1e9),
+        Unit::BytesPerSecond => format!("{:.0} MB/s", value / 1e6),
+        Unit::Times => format!("{value:.2}"),
+        Unit::Share => format!("{:.1}%", value * 100.0),
     }
 }
 
@@ -110,6 +112,10 @@ mod tests {
             (60e6, Unit::Bytes, "60.0 MB"),
             (65_536.0, Unit::Bytes, "66 kB"),
             (812.4, Unit::PerSecond, "812/s"),
+            (2.51e9, Unit::BytesPerSecond, "2.51 GB/s"),
+            (3.4e8, Unit::BytesPerSecond, "340 MB/s"),
+            (1.354, Unit::Times, "1.35"),
+            (0.999, Unit::Share, "99.9%"),
         ] {
             assert_eq!(show(value, unit), want);
         }

@@ -60,7 +60,7 @@ impl World {
     /// A directory and no Keg in it yet.
     pub fn down() -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+        let dir = tempfile::tempdir().expect("a directory");
         let (url, extra, variables) = (String::new(), Vec::new(), Vec::new());
         Self { dir, up: None, extra, variables, url, front: nowhere, router: nowhere }
     }

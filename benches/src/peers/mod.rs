@@ -72,7 +72,7 @@ impl Hook {
     }
 
     fn new(name: &'static str, about: &'static str, hook: &str, setting: &str) -> Self {
-        let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+        let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let bare = dir.path().join("app.git");
         run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare)).ok();
         let port = free_port();
