@@ -66,7 +66,7 @@ fn both(keg: &Keg) -> [Kid; 2] {
     let path: NamePath = "/tree".parse().expect("a path");
     let newest = keg.head().expect("a version").seq;
     [newest - 1, newest].map(|seq| {
-        let version = keg.version(seq).expect("read").expect("because it was committed");
+        let version = keg.version(seq).expect("because it was committed");
         let entry = keg.get_at(&path, &version).expect("read").expect("because it was committed");
         entry.kid().expect("a tree")
     })
