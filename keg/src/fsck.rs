@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    process::Command,
     time::Instant,
 };
 
@@ -82,12 +83,29 @@ impl Report {
 /// # Errors
 /// The Keg cannot be read at all; damage is not an error but in the report.
 pub fn fsck(keg: &Keg, progress: &mut dyn FnMut(Progress)) -> Result<Report, StoreError> {
+    fsck_with(keg, None, progress)
+}
+
+/// As [`fsck`], with a process that reads half of the large objects meanwhile: a command that runs
+/// [`crate::store::work_check`] on the same Keg.
+///
+/// # Errors
+/// As there. What the process fails to do is done here.
+pub fn fsck_with(
+    keg: &Keg,
+    helper: Option<&mut Command>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, StoreError> {
     let started = Instant::now();
     // What moves while it is read would look like damage.
     let _alone = gc::hold_off(keg.home());
     let newest = keg.master().latest().ok();
     let mut check = Check::new(keg, Floors::read(keg.home())?, progress);
-    keg.master().audit(&mut |audited| check.audited(audited))?;
+    let mut visit = |audited| check.audited(audited);
+    match keg.master().files() {
+        Some(files) => files.audit_with(helper, &mut visit)?,
+        None => keg.master().audit(&mut visit)?,
+    }
     if let Some(newest) = newest {
         for seq in (check.floors.oldest()..=newest.seq).rev() {
             check.version(seq, seq == newest.seq)?;

@@ -17,6 +17,7 @@ mod memory;
 pub(crate) mod packs;
 pub(crate) mod pending;
 mod retain;
+mod share;
 mod splits;
 pub(crate) mod trash;
 pub(crate) mod verify;
@@ -38,6 +39,7 @@ pub(crate) use error::io;
 pub use faulty::{Fault, FaultyStore};
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use share::work_check;
 
 /// Largest object that [`Objects::get`] reads into memory: 64 MiB.
 pub const MAX_IN_MEMORY: u64 = crate::object::MAX_OBJECT as u64;

@@ -56,7 +56,7 @@ pub const PEERS: [Tool; 5] = [
         how: "zstd, its cache; it syncs nothing: sync -f after it",
         runs: 2,
         init: r#"mkdir "$STORE""#,
-        commit: r#"cd "$STORE" && casync -q make --store=chunks.castr --cache=cache \
+        commit: r#"cd "$STORE" && casync make --store=chunks.castr --cache=cache \
             "$TAG.caidx" "$TREE" >/dev/null && sync -f ."#,
         check: "",
         shrink: "",

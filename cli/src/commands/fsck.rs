@@ -47,7 +47,12 @@ pub fn run(repair: bool, from: &[String], how: Output) -> Result<(), CommandErro
 
 fn check(keg: &Keg, how: Output) -> Result<Report, CommandError> {
     let terminal = std::io::stderr().is_terminal() && !how.json;
-    let report = keg::fsck::fsck(keg, &mut |progress| {
+    let mut helper = keg::spawn::command(&["work", "check"]);
+    helper.env("KEG_HOME", keg.home());
+    // One processor alone would only change between the two.
+    let two = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    let helper = two.then_some(&mut helper);
+    let report = keg::fsck::fsck_with(keg, helper, &mut |progress| {
         if terminal {
             let mut err = std::io::stderr().lock();
             let (objects, versions) = (progress.objects, progress.versions);

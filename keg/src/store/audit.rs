@@ -28,26 +28,29 @@ pub enum Audited {
     },
 }
 
-/// Reads every file of `objects/`.
-pub(super) fn audit_files(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
-    for byte in 0..=255u8 {
-        let fan = format!("{byte:02x}");
-        let dir = home.join("objects").join(&fan);
-        let what = format!("listing {}", dir.display());
-        for entry in fs::read_dir(&dir).map_err(io(&what))? {
-            let name = entry.map_err(io(&what))?.file_name();
-            let kid = name.to_str().and_then(|rest| format!("K-{fan}{rest}").parse().ok());
-            match kid {
-                Some(kid) => audit_file(&dir.join(&name), kid)?.into_iter().for_each(&mut *visit),
-                None => {
-                    let place = format!("objects/{fan}/{}", name.to_string_lossy());
-                    let what = "it is not an object; nothing uses it".to_owned();
-                    visit(Audited::Damage { place, what });
-                }
-            }
+/// Reads every file of one of the 256 directories of `objects/`.
+pub(super) fn audit_directory(
+    home: &Path,
+    number: u8,
+    visit: &mut dyn FnMut(Audited),
+) -> Result<(), StoreError> {
+    let fan = format!("{number:02x}");
+    let dir = home.join("objects").join(&fan);
+    let what = format!("listing {}", dir.display());
+    for entry in fs::read_dir(&dir).map_err(io(&what))? {
+        let name = entry.map_err(io(&what))?.file_name();
+        let kid = name.to_str().and_then(|rest| format!("K-{fan}{rest}").parse().ok());
+        match kid {
+            Some(kid) => audit_file(&dir.join(&name), kid)?.into_iter().for_each(&mut *visit),
+            None => visit(stray(format!("objects/{fan}/{}", name.to_string_lossy()))),
         }
     }
     Ok(())
+}
+
+/// A file that has no business there.
+pub(super) fn stray(place: String) -> Audited {
+    Audited::Damage { place, what: "it is not an object; nothing uses it".to_owned() }
 }
 
 /// Reads one; `None`: it has gone meanwhile, into a pack perhaps, and packs are read after this.

@@ -13,13 +13,14 @@ use std::{
     fs::{self, File},
     io::{Cursor, Read},
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     Advance, Audited, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects,
     Plan, Root, StoreError,
-    audit::audit_files,
+    audit::audit_directory,
     canonical::{check_canonical, genesis},
     durable::Flock,
     format::{self, Access},
@@ -28,6 +29,7 @@ use super::{
     log::{Log, NewObject, Place},
     packs::{PackSet, audit_packs},
     pending::{HOLD, Pending, write_file},
+    share::audit_shared,
     splits::Splits,
     trash::Trash,
     verify::Verifying,
@@ -111,6 +113,20 @@ impl FileStore {
             }
         }
         Self::open(home)
+    }
+
+    /// As [`Master::audit`], with a process that does half of it.
+    pub(crate) fn audit_with(
+        &self,
+        helper: Option<&mut Command>,
+        visit: &mut dyn FnMut(Audited),
+    ) -> Result<(), StoreError> {
+        self.log.audit(visit)?;
+        match helper {
+            Some(helper) => audit_shared(&self.home, helper, visit)?,
+            None => (0..=255).try_for_each(|n| audit_directory(&self.home, n, visit))?,
+        }
+        audit_packs(&self.home, visit)
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -386,9 +402,7 @@ impl Master for FileStore {
     }
 
     fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
-        self.log.audit(visit)?;
-        audit_files(&self.home, visit)?;
-        audit_packs(&self.home, visit)
+        self.audit_with(None, visit)
     }
 
     fn bell(&self) -> &Path {

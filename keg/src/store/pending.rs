@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, RenameFlags};
 use super::{
     StoreError,
     condemned::refresh,
-    durable::{Flock, lock_file, sync_dir},
+    durable::{Flock, lock_file, start_writing, sync_dir},
     io,
 };
 use crate::Kid;
@@ -32,6 +32,9 @@ const SYNC_ALL_FROM: usize = 64;
 const FRESH: i64 = 120;
 /// How often a file is tried to be placed where one is that is just being swept.
 const PLACES: usize = 3;
+/// The disk starts on pieces of at least this size while others are still read; smaller ones cost
+/// less when the sync writes many of them at once.
+const EARLY: usize = 128 << 10;
 /// Zero bytes in runs of this length become holes.
 const HOLE: usize = 64 << 10;
 
@@ -202,6 +205,9 @@ fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64
         }
         hasher.update(piece);
         write_sparse(&mut file, piece).map_err(io(what()))?;
+        if piece.len() >= EARLY {
+            start_writing(&file, size, piece.len() as u64);
+        }
         size += piece.len() as u64;
         piece = &[];
     }
