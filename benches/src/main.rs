@@ -6,12 +6,14 @@
 mod edit;
 mod first;
 mod floor;
+mod growth;
 mod kegs;
 mod machine;
 mod memory;
 mod noop;
 mod parts;
 mod peers;
+mod plot;
 mod rootfs;
 mod sample;
 mod store;
@@ -52,7 +54,7 @@ struct Bench {
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 8] = [
+const TABLES: [(&str, Measure); 9] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
@@ -61,6 +63,7 @@ const TABLES: [(&str, Measure); 8] = [
     ("store", store::measure),
     ("machine", floor::measure),
     ("versions", versions::measure),
+    ("growth", growth::measure),
 ];
 
 fn main() {

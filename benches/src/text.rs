@@ -81,7 +81,8 @@ fn line(text: &mut String, name: &str, columns: [String; 6]) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-fn show(value: f64, unit: Unit) -> String {
+/// A value with its unit, short.
+pub fn show(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds if value >= 1.0 => format!("{value:.2} s"),
         Unit::Seconds if value >= 0.1 => format!("{:.0} ms", value * 1e3),

@@ -36,6 +36,7 @@ pub fn conforms<M: Master>(make: &mut dyn FnMut() -> M) {
     only_canonical_bytes(&make());
     what_is_missing(&make());
     prefixes(&make());
+    large_directories(&make());
     walking(&make());
     roots(&make());
     auditing(&make());
@@ -140,6 +141,27 @@ fn trees_and_commits(store: &dyn Objects) {
     // The bytes of a tree are a fine blob, with another KID.
     let bytes = store.get(&kid).expect("the tree").bytes;
     assert_ne!(store.put(Kind::Blob, &bytes).expect("a put"), kid, "no blob passes for a tree");
+}
+
+fn large_directories(store: &dyn Objects) {
+    let name = |number: u32| EntryName::new(format!("link-{number:05}")).expect("a name");
+    let links = (0..5000).map(|number| (name(number), Entry::symlink("x")));
+    let mut tree = Tree { entries: links.collect() };
+    let entry = store.put_tree(&tree).expect("a large tree");
+    let kid = entry.kid().expect("a tree has a KID");
+    assert_eq!(store.tree(&kid).expect("the tree"), tree);
+    assert_eq!(store.tree_entry(&kid).expect("its entry"), entry);
+    let found = store.walk(&kid, "link-04321").expect("a walk");
+    assert_eq!(found, Some(Entry::symlink("x")));
+    tree.entries.remove(&name(77));
+    let less = store.put_tree(&tree).expect("a tree").kid().expect("a KID");
+    let (before, after) = store.differing(&kid, &less).expect("what differs");
+    assert!(before.entries.len() < 4096, "only some of its parts are read");
+    assert_eq!(before.entries.len(), after.entries.len() + 1);
+    let mut bytes = store.get(&kid).expect("its first node").bytes;
+    bytes.push(0);
+    let error = store.put(Kind::Tree, &bytes).expect_err("bytes that are not canonical");
+    assert!(matches!(error, StoreError::Invalid { .. }), "{error:?}");
 }
 
 fn only_canonical_bytes(store: &dyn Objects) {

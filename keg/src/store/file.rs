@@ -388,9 +388,7 @@ impl Master for FileStore {
             match plan(self, latest)? {
                 None => (latest, self.log.known_end()),
                 Some(Advance { objects, commit }) => {
-                    for object in &objects {
-                        self.splits.allow(&self.home, object.kind, &object.bytes)?;
-                    }
+                    self.splits.allow_all(&self.home, &objects)?;
                     let named: Vec<NewObject<'_>> = objects.iter().map(NewObject::from).collect();
                     let root = Root { seq: latest.seq + 1, commit };
                     (root, appender.append(&named, Some(root))?)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    StoreError,
+    Object, StoreError,
     format::{SHARDS, require},
 };
 use crate::object::{Kind, shards::is_index};
@@ -16,6 +16,11 @@ use crate::object::{Kind, shards::is_index};
 pub(super) struct Splits(AtomicBool);
 
 impl Splits {
+    /// As [`Splits::allow`], for each object.
+    pub(super) fn allow_all(&self, home: &Path, objects: &[Object]) -> Result<(), StoreError> {
+        objects.iter().try_for_each(|object| self.allow(home, object.kind, &object.bytes))
+    }
+
     /// Before an object is stored: if it is an index node, older programs are kept out from now
     /// on, durably.
     pub(super) fn allow(&self, home: &Path, kind: Kind, bytes: &[u8]) -> Result<(), StoreError> {
