@@ -1,7 +1,10 @@
 //! A tree of git becomes a tree of the Keg: the same one that a push of it becomes, so that both
 //! have one KID (directories 0755, files 0644 or 0755, all root's, time 0).
 
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 use keg::{
     Kid,
@@ -83,6 +86,8 @@ pub(super) struct Converter<'a> {
     pub(super) batch: &'a mut Batch,
     /// Addresses of submodules by path.
     pub(super) urls: HashMap<Vec<u8>, String>,
+    /// Files that are here and stay.
+    former: HashSet<Kid>,
     known: HashMap<[u8; 20], Value>,
     entries: u64,
     pub(super) remarks: Remarks,
@@ -93,9 +98,10 @@ impl<'a> Converter<'a> {
         objects: &'a dyn Objects,
         batch: &'a mut Batch,
         urls: HashMap<Vec<u8>, String>,
+        former: HashSet<Kid>,
     ) -> Self {
         let (known, remarks) = (HashMap::new(), Remarks::default());
-        Self { objects, batch, urls, known, entries: 0, remarks }
+        Self { objects, batch, urls, former, known, entries: 0, remarks }
     }
 
     /// Converts a tree, or a file, that stands at a path of the repository.
@@ -191,7 +197,7 @@ impl<'a> Converter<'a> {
         if let Some(known) = self.known.get(id) {
             return Ok(known.clone());
         }
-        let objects = self.objects;
+        let (objects, former) = (self.objects, &self.former);
         let read = |head: &Head, body: &mut dyn Read| -> Result<_, ConvertError> {
             if head.kind != "blob" {
                 return Err(ConvertError::Missing(shown(path)));
@@ -202,7 +208,8 @@ impl<'a> Converter<'a> {
             }
             let mut bytes = Vec::new();
             body.read_to_end(&mut bytes).map_err(io("reading an object of git"))?;
-            let kid: Kid = objects.put(Kind::Blob, &bytes)?;
+            let known = Some(Kid::of_blob(&bytes)).filter(|kid| former.contains(kid));
+            let kid = known.map_or_else(|| objects.put(Kind::Blob, &bytes), Ok)?;
             Ok((kid, bytes.len() as u64, is_lfs(&bytes)))
         };
         let found = self.batch.object(&hex(id), read)?;
@@ -219,6 +226,28 @@ impl<'a> Converter<'a> {
         self.known.insert(*id, value.clone());
         Ok(value)
     }
+}
+
+/// The files of a value that is here whole and has a name: they need not be put again, which would
+/// make each of them durable once more.
+///
+/// # Errors
+/// The store's.
+pub(super) fn files_of(objects: &dyn Objects, value: &Entry) -> Result<HashSet<Kid>, StoreError> {
+    let (mut files, mut left) = (HashSet::new(), vec![value.clone()]);
+    while let Some(entry) = left.pop() {
+        match &entry.value {
+            Value::File { kid, .. } => {
+                files.insert(*kid);
+            }
+            Value::Tree { kid, .. } => left.extend(objects.tree(kid)?.entries.into_values()),
+            _ => {}
+        }
+        if (files.len() + left.len()) as u64 > MAX_ENTRIES {
+            break;
+        }
+    }
+    Ok(files)
 }
 
 /// A name that may stand in a tree: not one that git or a shell in a checkout takes for git's own.

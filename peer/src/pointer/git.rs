@@ -1,12 +1,12 @@
 //! What a ref of a git repository stands for, brought here as a value.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{BufRead, BufReader, Read},
     time::Duration,
 };
 
-use keg::{Keg, object::Entry};
+use keg::{Keg, Kid, object::Entry};
 
 use super::{
     batch::Batch,
@@ -120,8 +120,13 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Brings what is at a path of what is asked for.
-    pub(super) fn bring(&self, name: &str, path: &str) -> Result<Brought, FetchError> {
+    /// Brings what is at a path of what is asked for. `former`: files that are here already.
+    pub(super) fn bring(
+        &self,
+        name: &str,
+        path: &str,
+        former: HashSet<Kid>,
+    ) -> Result<Brought, FetchError> {
         let repository = &self.repository;
         let mut args = vec!["fetch", "--quiet", "--depth=1", "--no-tags", "--no-auto-gc"];
         if !path.is_empty() {
@@ -155,7 +160,7 @@ impl<'a> Remote<'a> {
             Some(id) => self.submodules(id)?,
             None => HashMap::new(),
         };
-        let mut converter = Converter::new(self.keg.objects(), &mut batch, urls);
+        let mut converter = Converter::new(self.keg.objects(), &mut batch, urls, former);
         let entry = converter.run(&id, mode, path)?;
         let remarks = converter.remarks;
         Ok(Brought { entry, commit, remarks })

@@ -163,16 +163,20 @@ fn resolve_git(
     let failed = |error| from_git(source, error);
     let remote = git::Remote::new(keg, url).map_err(failed)?;
     let (commit, name) = remote.ask(follow).map_err(failed)?;
+    let mut former = HashSet::new();
     if let Some(before) = before
-        && let Ok((then, Some(known))) = source_of(before)
-        && (&then, &known) == (source, &commit)
-        && let Some(kid) = before.kid()
         && pointer::lacking(keg.objects(), before, None)?.is_empty()
     {
-        let (entry, commit) = (before.clone(), Some(commit));
-        return Ok(Resolved { entry, kid, commit, remarks: Remarks::default() });
+        let known = source_of(before).ok().filter(|(then, _)| then == source);
+        if let Some(kid) = before.kid()
+            && known.is_some_and(|(_, known)| known.as_ref() == Some(&commit))
+        {
+            let (entry, commit) = (before.clone(), Some(commit));
+            return Ok(Resolved { entry, kid, commit, remarks: Remarks::default() });
+        }
+        former = convert::files_of(keg.objects(), &*pointer::seen(keg.objects(), before)?)?;
     }
-    let brought = remote.bring(&name, path).map_err(failed)?;
+    let brought = remote.bring(&name, path, former).map_err(failed)?;
     resolved(source, Some(brought.commit), &brought.entry, brought.remarks)
 }
 
@@ -295,11 +299,13 @@ fn again(
 ) -> Result<git::Brought, FetchError> {
     let Some(commit) = commit else {
         let (_, name) = remote.ask(follow)?;
-        return remote.bring(&name, path);
+        return remote.bring(&name, path, HashSet::new());
     };
-    match remote.bring(commit, path) {
+    match remote.bring(commit, path, HashSet::new()) {
         Err(error @ FetchError::NoCommit { .. }) => match remote.ask(follow)? {
-            (now, name) if now == commit && name != commit => remote.bring(&name, path),
+            (now, name) if now == commit && name != commit => {
+                remote.bring(&name, path, HashSet::new())
+            }
             _ => Err(error),
         },
         brought => brought,
