@@ -6,6 +6,8 @@
 //! read-only or writable file system), [`pack`] (what is not used, compressed), [`gc`] (collection,
 //! leases, sizes, repair), [`fsck`].
 
+#[doc(hidden)]
+pub mod decoders;
 pub(crate) mod directory;
 pub mod erofs;
 pub mod fsck;

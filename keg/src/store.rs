@@ -6,6 +6,7 @@
 mod audit;
 mod canonical;
 pub(crate) mod condemned;
+pub(crate) mod decoders;
 pub(crate) mod durable;
 mod error;
 mod faulty;

@@ -153,7 +153,7 @@ pub(crate) fn leases(home: &Path, tidy: bool) -> Result<Vec<LeaseInfo>, StoreErr
     Ok(found)
 }
 
-fn read(file: &File) -> Option<LeaseInfo> {
+pub(super) fn read(file: &File) -> Option<LeaseInfo> {
     let mut text = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()

@@ -14,6 +14,7 @@
 //! it, and nobody has relied on it in between. Whoever relies on an object that is there already
 //! (a put that finds it, a name set to it, a mount, a lease) refreshes it if it is condemned.
 
+pub(crate) mod decoders;
 mod du;
 pub(crate) mod floors;
 mod garbage;

@@ -80,6 +80,11 @@ impl KnownFiles {
         Ok(())
     }
 
+    /// How many files earlier ingests remember.
+    pub(super) fn len(&self) -> usize {
+        self.before.len()
+    }
+
     /// Files of this ingest that were not read again.
     pub fn reused(&self) -> usize {
         let seen = self.seen.borrow();

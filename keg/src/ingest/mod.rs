@@ -14,6 +14,7 @@
 
 mod at;
 mod checkout;
+pub(crate) mod decoders;
 mod error;
 mod known;
 mod links;

@@ -300,6 +300,11 @@ fn records(keg: &Keg) -> Result<Vec<(PathBuf, Record)>, LiveError> {
     Ok(records)
 }
 
+/// Whether these bytes are the record of a live mount.
+pub(super) fn is_record(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Record>(bytes).is_ok()
+}
+
 fn directory(keg: &Keg) -> PathBuf {
     keg.run_dir().join("live")
 }

@@ -23,6 +23,7 @@ mod bases;
 mod cache;
 #[cfg(test)]
 mod cache_tests;
+pub(crate) mod decoders;
 #[cfg(test)]
 mod delta_tests;
 #[cfg(test)]

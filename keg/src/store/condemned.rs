@@ -21,7 +21,10 @@ use super::{
     durable::{lock_file, replace_file},
     io,
 };
-use crate::Kid;
+use crate::{
+    Kid,
+    decoders::{Decoded, Decoder, LITTLE, seal_end},
+};
 
 const MAGIC: &[u8; 8] = b"keg-cnd\n";
 const ROWS_AT: usize = 24;
@@ -112,6 +115,22 @@ impl Listed {
         }
         None
     }
+}
+
+/// Reads the file (see [`crate::decoders`]).
+pub(crate) const DECODER: Decoder =
+    Decoder { name: "condemned", decode, seal: seal_end, memory: LITTLE };
+
+fn decode(bytes: &[u8]) -> Decoded {
+    let file = crate::decoders::file_of(bytes);
+    // SAFETY: nobody else has the file.
+    let map = unsafe { Mmap::map(&file) };
+    let Some(listed) = map.ok().and_then(Listed::parse) else { return Decoded::Refused };
+    let rows = (0..listed.count).filter_map(|row| listed.map[ROWS_AT + row * ROW..].first_chunk());
+    // A file that is not sorted may not find what it lists; looking for it ends all the same.
+    let found = rows.filter(|kid| listed.since(&Kid::from_bytes(**kid)).is_some()).count();
+    assert!(found <= listed.count);
+    Decoded::Read
 }
 
 /// Inode, size, and time of last change in seconds and nanoseconds.

@@ -13,6 +13,7 @@
 mod append;
 mod audit;
 mod compact;
+pub(crate) mod decoders;
 mod index;
 mod record;
 mod recover;

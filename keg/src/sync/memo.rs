@@ -48,6 +48,10 @@ impl Memo {
 
     /// Writes it down.
     pub(super) fn save(&self) -> Result<(), SyncError> {
+        self.replace(self.to_json().to_string().as_bytes())
+    }
+
+    fn to_json(&self) -> Json {
         let seen = match &self.seen {
             None => Json::Null,
             Some(None) => json!(false),
@@ -56,11 +60,15 @@ impl Memo {
         let resume = self.resume.map(
             |resume| json!({"value": resume.value, "base": resume.base, "objects": resume.objects}),
         );
-        let json = json!({"peer": self.peer, "path": self.path, "seen": seen, "resume": resume});
+        json!({"peer": self.peer, "path": self.path, "seen": seen, "resume": resume})
+    }
+
+    /// Lets these bytes be what is remembered.
+    pub(super) fn replace(&self, bytes: &[u8]) -> Result<(), SyncError> {
         let dir = self.file.parent().unwrap_or(&self.file);
         let written = fs::create_dir_all(dir).and_then(|()| {
             let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
-            temporary.write_all(json.to_string().as_bytes())?;
+            temporary.write_all(bytes)?;
             temporary.persist(&self.file).map_err(|error| error.error)
         });
         written.map(drop).map_err(local(format!("writing {}", self.file.display())))

@@ -16,6 +16,7 @@ mod apply;
 mod bitmap;
 mod client;
 mod codec;
+pub(crate) mod decoders;
 mod delta;
 mod error;
 mod groups;

@@ -52,7 +52,7 @@ impl SealedIndex {
     }
 
     /// `None`: not there, or not an index of this segment.
-    fn read(dir: &Path, segment: u32) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(dir: &Path, segment: u32) -> Result<Option<Self>, StoreError> {
         let path = index_path(dir, segment);
         let what = format!("reading {}", path.display());
         let file = match File::open(&path) {

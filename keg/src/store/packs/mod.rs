@@ -12,6 +12,7 @@
 
 mod audit;
 mod block;
+pub(crate) mod decoders;
 mod index;
 mod open;
 mod read;
