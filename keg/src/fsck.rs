@@ -101,6 +101,12 @@ pub fn fsck_with(
     let _alone = gc::hold_off(keg.home());
     let newest = keg.master().latest().ok();
     let mut check = Check::new(keg, Floors::read(keg.home())?, progress);
+    for (place, what) in Floors::damage(keg.home()) {
+        check.damage_at(place, &format!("{what}; the next `keg gc` writes it again"));
+    }
+    for (place, what) in gc::damaged_leases(keg.home())? {
+        check.damage_at(&place, &what);
+    }
     let mut visit = |audited| check.audited(audited);
     match keg.master().files() {
         Some(files) => files.audit_with(helper, &mut visit)?,

@@ -20,6 +20,7 @@ pub(crate) mod pending;
 mod retain;
 mod share;
 mod splits;
+pub(crate) mod summed;
 pub(crate) mod trash;
 pub(crate) mod verify;
 

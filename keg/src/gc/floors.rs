@@ -1,8 +1,10 @@
 //! How far back each subtree reads: what collections have decided, on disk.
 //!
-//! `gc/history.json`: `{"floors": {"/": 12, "/machines": 480}, "cut": ["K-…"]}`. A subtree is whole
+//! `gc/history.json`: `{"floors": {"/": 12, "/machines": 480}, "cut": ["K-…"], "sum": "…"}`. A subtree is whole
 //! in every version from its floor on, and is not kept in older ones; the longest path counts.
 //! `cut` are commits that a kept commit value names as its parents and that are not kept.
+//! `gc/history.copy` is the same, for when the first is damaged: nothing else says what was let go
+//! of, and what is missing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Kid, NamePath,
-    store::{StoreError, durable::replace_file, io},
+    store::{StoreError, durable::replace_file, io, summed},
 };
 
 /// How much of a directory is kept in a version.
@@ -34,7 +36,11 @@ pub(crate) struct Floors {
     pub(crate) cut: BTreeSet<Kid>,
 }
 
+const FILE: &str = "gc/history.json";
+const COPY: &str = "gc/history.copy";
+
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Document {
     floors: BTreeMap<String, u64>,
     cut: Vec<Kid>,
@@ -43,24 +49,39 @@ struct Document {
 impl Floors {
     /// What the collections of a Keg have decided so far; everything is kept before the first.
     pub(crate) fn read(home: &Path) -> Result<Self, StoreError> {
-        let path = home.join("gc/history.json");
+        match Self::read_file(home, FILE) {
+            Err(error @ StoreError::Log { .. }) => match Self::read_file(home, COPY) {
+                Ok(Some(floors)) => Ok(floors),
+                _ => Err(error),
+            },
+            read => Ok(read?.unwrap_or_default()),
+        }
+    }
+
+    /// The damaged ones among the files, and what is wrong with them.
+    pub(crate) fn damage(home: &Path) -> Vec<(&'static str, String)> {
+        let damaged = |file| match Self::read_file(home, file) {
+            Err(StoreError::Log { what, .. }) => Some((file, what)),
+            _ => None,
+        };
+        [FILE, COPY].into_iter().filter_map(damaged).collect()
+    }
+
+    /// `None`: it is not there.
+    fn read_file(home: &Path, file: &str) -> Result<Option<Self>, StoreError> {
+        let path = home.join(file);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
         };
-        let damaged = |what: String| StoreError::Log { place: "gc/history.json".to_owned(), what };
-        let document: Document =
-            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |what: String| StoreError::Log { place: file.to_owned(), what };
+        let document: Document = summed::from_text(&text).map_err(damaged)?;
         let floors = document.floors.into_iter().map(|(path, floor)| {
             Ok((path.parse().map_err(|error| damaged(format!("{error}")))?, floor))
         });
-        Ok(Self {
-            floors: floors.collect::<Result<_, _>>()?,
-            cut: document.cut.into_iter().collect(),
-        })
+        let floors = floors.collect::<Result<_, StoreError>>()?;
+        Ok(Some(Self { floors, cut: document.cut.into_iter().collect() }))
     }
 
     /// Makes it durable.
@@ -69,8 +90,9 @@ impl Floors {
             floors: self.floors.iter().map(|(path, floor)| (path.to_string(), *floor)).collect(),
             cut: self.cut.iter().copied().collect(),
         };
-        let text = serde_json::to_string(&document).expect("paths and numbers are JSON");
-        replace_file(&home.join("gc/history.json"), (text + "\n").as_bytes())
+        let text = summed::to_text(&document).expect("paths and numbers are JSON");
+        replace_file(&home.join(FILE), text.as_bytes())?;
+        replace_file(&home.join(COPY), text.as_bytes())
     }
 
     /// The oldest version in which a path itself is kept.

@@ -54,6 +54,7 @@ use floors::Floors;
 use garbage::Garbage;
 use held::Held;
 pub use held::{Holder, Kept};
+pub(crate) use lease::damaged_leases;
 pub use lease::{Lease, LeaseInfo};
 use mark::{Marker, Marks};
 pub use policy::{Keep, Policy, PolicyError};

@@ -193,7 +193,10 @@ pub(super) fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, 
 fn lay_out(home: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(home)? {
         let name = entry?.file_name();
-        if name != "lost+found" && !DIRECTORIES.iter().any(|known| name == *known) {
+        if name.as_encoded_bytes().starts_with(format::DRAFT.as_bytes()) {
+            // Somebody died while making a Keg here.
+            fs::remove_file(home.join(name))?;
+        } else if name != "lost+found" && !DIRECTORIES.iter().any(|known| name == *known) {
             let text = format!("it holds {name:?} already; choose an empty directory");
             return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
         }

@@ -10,6 +10,8 @@ use super::{
     io,
 };
 
+/// What the name of `format.json` begins with while it is written.
+pub(super) const DRAFT: &str = "format.tmp-";
 /// The version written now.
 const VERSION: u32 = 1;
 /// Garbage is collected: segments and old versions may be missing, and whoever writes refreshes
@@ -21,19 +23,16 @@ pub(crate) const SHARDS: &str = "shards";
 /// The features this version knows without which a Keg cannot be read.
 const KNOWN: [&str; 3] = [GC, super::packs::FEATURE, SHARDS];
 
-/// The parsed `format.json`.
+/// The parsed `format.json`. None of its members may be missing: a damaged name is not a feature less.
 #[derive(Serialize, Deserialize)]
 struct Format {
     format: String,
     version: u32,
     /// Features that do not matter to those who do not know them.
-    #[serde(default)]
     compat: Vec<String>,
     /// Features without which a Keg can be read, but not written.
-    #[serde(default)]
     ro_compat: Vec<String>,
     /// Features without which a Keg cannot be read.
-    #[serde(default)]
     incompat: Vec<String>,
 }
 

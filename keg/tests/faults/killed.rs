@@ -12,7 +12,9 @@ use super::{
 };
 
 /// Of the steps of a job so many are tried, evenly spread, unless every one is asked for.
-const TRIES: usize = 40;
+const TRIES: usize = 25;
+/// So many of the last ones are tried in any case.
+const LAST: usize = 8;
 /// Asks for every step.
 const ALL_STEPS: &str = "KEG_FAULTS_ALL";
 
@@ -59,9 +61,11 @@ pub fn count(job: Job, place: &Place) -> usize {
 }
 
 /// The steps to be tried of so many, the same ones each time.
-pub fn steps(calls: usize, tries: usize) -> impl Iterator<Item = usize> {
+pub fn steps(calls: usize, tries: usize) -> impl Iterator<Item = usize> + use<> {
     let all = std::env::var_os(ALL_STEPS).is_some() || std::env::var_os(calls::EVERY).is_some();
-    (1..=calls).step_by(if all { 1 } else { calls.div_ceil(tries) })
+    let stride = if all { 1 } else { calls.div_ceil(tries) };
+    // The last ones, too: there it is decided.
+    (1..=calls).filter(move |step| step % stride == 1 % stride || step + LAST > calls)
 }
 
 /// The newest version of a Keg, if there is one.

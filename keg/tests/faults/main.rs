@@ -9,6 +9,7 @@
 mod calls;
 mod disk;
 mod failing;
+mod flips;
 mod jobs;
 mod killed;
 mod place;
