@@ -14,4 +14,5 @@ mod jobs;
 mod killed;
 mod place;
 mod power;
+mod races;
 mod tracer;
