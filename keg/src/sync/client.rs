@@ -18,7 +18,7 @@ use crate::{
     gc::Lease,
     object::{Entry, Kind},
     path::NamePath,
-    store::Objects,
+    store::{Objects, StoreError},
 };
 
 /// How far back the commits before a value are offered as something to compare with.
@@ -208,10 +208,16 @@ impl Fetch<'_> {
         haves: Vec<(Kind, Kid)>,
         decide: &mut Decide<'_>,
     ) -> Result<Pulled, SyncError> {
-        let compared = !haves.is_empty();
+        let (compared, resumed) = (!haves.is_empty(), self.memo.resume.is_some());
         // What has come is named only at the end, which may be later than garbage waits.
         let _lease = Lease::hold(self.keg, "a pull", &[])?;
-        match self.attempt(haves, decide) {
+        match self.attempt(haves.clone(), decide) {
+            // What came the last time may have been collected since: then all of it comes again.
+            Err(SyncError::Store(StoreError::Missing { .. })) if resumed => {
+                self.memo.resume = None;
+                self.memo.save()?;
+                self.attempt(haves, decide)
+            }
             // It may know a value by name and yet lack a part of it (an unfinished push).
             Err(SyncError::Refused { .. }) if compared => self.attempt(Vec::new(), decide),
             other => other,

@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod hostile;
+mod huge;
 mod requests;
 mod shards;
 mod values;
