@@ -55,9 +55,12 @@ fn what_is_right_passes() {
     assert_eq!(keg.objects().tree(&kid).unwrap(), numbered(6000));
 }
 
+/// Says something else of what is below.
+type Lie = fn(&mut Extent);
+
 #[test]
 fn sums_that_lie_are_refused() {
-    let change: [(&str, fn(&mut Extent)); 4] = [
+    let change: [(&str, Lie); 4] = [
         ("bytes", |below| below.sums.bytes += 1),
         ("entries", |below| below.sums.entries = 1 << 32),
         ("names", |below| below.names -= 1),

@@ -102,9 +102,12 @@ fn links() -> (Index, Vec<Vec<u8>>) {
     (index, nodes)
 }
 
+/// Makes a lie of an index node.
+type Lie = fn(&mut Index);
+
 #[test]
 fn index_nodes_that_lie_are_refused() {
-    let lies: [(&str, fn(&mut Index), &str); 5] = [
+    let lies: [(&str, Lie, &str); 5] = [
         ("sizes", |index| index.children[0].below.sums.bytes = 1 << 50, "node above says"),
         ("2^32 entries", |index| index.children[1].below.sums.entries = 1 << 32, "node above says"),
         ("2^32 names", |index| index.children[1].below.names = 1 << 32, "node above says"),
