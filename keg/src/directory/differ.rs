@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Part, invalid, node, push_children};
+use super::{Part, invalid, joined, node, push_children};
 use crate::{
     Kid,
     object::{
@@ -81,13 +81,13 @@ impl Side {
     }
 
     fn entries(self, objects: &dyn Objects) -> Result<Tree, StoreError> {
-        let mut tree = Tree::default();
+        let mut leaves = Vec::new();
         for (part, read) in self.parts {
-            if let Node::Leaf(mut leaf) = read_part(objects, &part, read)? {
-                tree.entries.append(&mut leaf.entries);
+            if let Node::Leaf(leaf) = read_part(objects, &part, read)? {
+                leaves.push(leaf);
             }
         }
-        Ok(tree)
+        Ok(joined(leaves))
     }
 }
 

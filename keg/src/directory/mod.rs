@@ -58,16 +58,23 @@ pub(crate) fn sums(objects: &dyn Objects, kid: &Kid) -> Result<Sums, StoreError>
 /// # Errors
 /// As [`node`]; a directory that is not split as it has to be; more than 2^24 names.
 pub(crate) fn whole(objects: &dyn Objects, kid: &Kid) -> Result<Tree, StoreError> {
-    let mut tree = Tree::default();
+    let mut leaves = Vec::new();
     visit(objects, kid, &mut |_, node| {
-        match node {
-            Node::Leaf(leaf) if tree.entries.is_empty() => tree = leaf,
-            Node::Leaf(mut leaf) => tree.entries.append(&mut leaf.entries),
-            Node::Index(_) => {}
+        if let Node::Leaf(leaf) = node {
+            leaves.push(leaf);
         }
         Ok(())
     })?;
-    Ok(tree)
+    Ok(joined(leaves))
+}
+
+/// The entries of leaves, which follow each other. All at once: to append one map to another takes
+/// as long as both have entries.
+fn joined(mut leaves: Vec<Tree>) -> Tree {
+    match leaves.len() {
+        1 => leaves.swap_remove(0),
+        _ => Tree { entries: leaves.into_iter().flat_map(|leaf| leaf.entries).collect() },
+    }
 }
 
 /// Gives all objects of a directory, each before those below it, leaves in the order of their
