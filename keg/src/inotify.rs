@@ -5,6 +5,10 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,17 +23,13 @@ use tokio::io::unix::AsyncFd;
 const EVENTS: usize = 4096;
 
 /// Wakes whoever waits when a file has been written to. What has changed is for the file to tell:
-/// look at it after every wake-up, and before the first.
+/// look at it after every wake-up, and before the first. Any number may wait at one bell: it counts
+/// its rings, so that nobody misses one that another has heard.
 pub(crate) struct Bell {
-    fd: Descriptor,
-}
-
-/// Registered with tokio only when first awaited, so that blocking users need no runtime.
-enum Descriptor {
-    Plain(OwnedFd),
-    Registered(AsyncFd<OwnedFd>),
-    /// Only while it is being registered, or when that failed.
-    Lost,
+    fd: OwnedFd,
+    /// The same, known to tokio: only once it is awaited, so that blocking users need no runtime.
+    awaited: OnceLock<AsyncFd<OwnedFd>>,
+    rings: AtomicU64,
 }
 
 impl Bell {
@@ -41,62 +41,68 @@ impl Bell {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
         inotify::add_watch(&fd, path, flags)?;
-        Ok(Self { fd: Descriptor::Plain(fd) })
+        Ok(Self { fd, awaited: OnceLock::new(), rings: AtomicU64::new(0) })
     }
 
-    /// Waits until it rings, at most `timeout`; returns whether it did.
-    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let fd = match &self.fd {
-            Descriptor::Plain(fd) => fd,
-            Descriptor::Registered(fd) => fd.get_ref(),
-            Descriptor::Lost => return Err(lost()),
-        };
+    /// How often it has been heard: ask before looking at the file.
+    pub(crate) fn rings(&self) -> u64 {
+        self.rings.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has rung more often than `heard`, at most `timeout`; returns whether it did.
+    pub(crate) fn wait(&self, heard: u64, timeout: Duration) -> io::Result<bool> {
         let until = Instant::now().checked_add(timeout);
-        loop {
+        while self.rings() == heard {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut polled = [PollFd::new(fd, PollFlags::IN)];
+            let mut polled = [PollFd::new(&self.fd, PollFlags::IN)];
             match poll(&mut polled, left.as_ref()) {
                 Ok(0) => return Ok(false),
-                Ok(_) => {
-                    drain(fd)?;
-                    return Ok(true);
-                }
+                Ok(_) => self.hear()?,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(true)
     }
 
-    /// Waits until it rings. Dropping the future loses nothing.
-    pub(crate) async fn rung(&mut self) -> io::Result<()> {
-        if let Descriptor::Plain(_) = self.fd {
-            let Descriptor::Plain(fd) = std::mem::replace(&mut self.fd, Descriptor::Lost) else {
-                return Err(lost());
-            };
-            // SAFETY: an owned descriptor stays open, and the same one, until it is dropped.
-            self.fd = Descriptor::Registered(unsafe { AsyncFd::register(fd) }?);
+    /// Waits until it has rung more often than `heard`. Dropping the future loses nothing.
+    pub(crate) async fn rung(&self, heard: u64) -> io::Result<()> {
+        while self.rings() == heard {
+            let mut ready = self.awaited()?.readable().await?;
+            self.hear()?;
+            ready.clear_ready();
         }
-        let Descriptor::Registered(fd) = &self.fd else { return Err(lost()) };
-        let mut ready = fd.readable().await?;
-        drain(fd.get_ref())?;
-        ready.clear_ready();
+        Ok(())
+    }
+
+    fn awaited(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if let Some(awaited) = self.awaited.get() {
+            return Ok(awaited);
+        }
+        // SAFETY: an owned descriptor stays open, and the same one, until it is dropped.
+        let registered = unsafe { AsyncFd::register(self.fd.try_clone()?) }?;
+        Ok(self.awaited.get_or_init(|| registered))
+    }
+
+    fn hear(&self) -> io::Result<()> {
+        if drain(&self.fd)? {
+            self.rings.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(())
     }
 }
 
-fn lost() -> io::Error {
-    io::Error::other("the watch could not be registered with the runtime")
-}
-
-/// Reads all events there are.
-fn drain(fd: impl AsFd) -> io::Result<()> {
+/// Reads all events there are; returns whether there were any.
+fn drain(fd: impl AsFd) -> io::Result<bool> {
     let mut room = [const { MaybeUninit::uninit() }; EVENTS];
     let mut reader = Reader::new(fd, &mut room);
+    let mut any = false;
     loop {
         match reader.next() {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(()),
+            Ok(_) => any = true,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(any),
             Err(error) => return Err(error.into()),
         }
     }

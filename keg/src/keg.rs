@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use serde::de::DeserializeOwned;
@@ -11,17 +12,15 @@ use serde_json::Value as Json;
 
 use crate::{
     Kid,
+    commit::Commits,
     gc::floors::Floors,
+    inotify::Bell,
     kid::KidPrefix,
-    names::{self, CommitError, History, NamesError, Planned, Txn, Version},
-    object::{Commit, Entry, Kind},
+    names::{self, History, NamesError, Version},
+    object::{Commit, Entry},
     path::NamePath,
-    store::{
-        FileStore, INLINE_MAX, MAX_CANDIDATES, Master, MemoryStore, Object, Objects, Root,
-        StoreError,
-    },
+    store::{FileStore, MAX_CANDIDATES, Master, MemoryStore, Objects, Root, StoreError},
     stream::Streams,
-    time::now_ms,
     watch::{Watch, WatchError},
 };
 
@@ -35,6 +34,8 @@ pub struct Keg {
 struct Inner {
     home: PathBuf,
     store: Box<dyn Master>,
+    commits: Commits,
+    bell: Mutex<Weak<Bell>>,
     /// A Keg in memory has its directory only as long as it lives.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -77,19 +78,22 @@ impl Keg {
         let bell = home.path().join("HEAD");
         std::fs::write(&bell, [0; 8]).expect("a new directory is writable");
         let store = Box::new(MemoryStore::new(bell));
-        let inner = Inner { home: home.path().to_owned(), store, _temporary: Some(home) };
-        Self { inner: Arc::new(inner) }
+        Self::new(home.path().to_owned(), store, Some(home))
     }
 
     /// A Keg on any store; `home` holds streams and per-process state.
     pub fn with_store(home: &Path, store: Box<dyn Master>) -> Self {
-        let inner = Inner { home: home.to_owned(), store, _temporary: None };
+        Self::new(home.to_owned(), store, None)
+    }
+
+    fn new(home: PathBuf, store: Box<dyn Master>, _temporary: Option<tempfile::TempDir>) -> Self {
+        let inner =
+            Inner { home, store, commits: Commits::default(), bell: Mutex::default(), _temporary };
         Self { inner: Arc::new(inner) }
     }
 
     fn on_files(store: FileStore) -> Self {
-        let home = store.home().to_owned();
-        Self { inner: Arc::new(Inner { home, store: Box::new(store), _temporary: None }) }
+        Self::new(store.home().to_owned(), Box::new(store), None)
     }
 
     /// The Keg's directory: `objects/`, `log/`, `streams/`, `tmp/`, `run/`, `img/`.
@@ -109,6 +113,21 @@ impl Keg {
 
     pub(crate) fn master(&self) -> &dyn Master {
         self.inner.store.as_ref()
+    }
+
+    pub(crate) fn commits(&self) -> &Commits {
+        &self.inner.commits
+    }
+
+    /// What rings when the root has moved; all who watch share it.
+    pub(crate) fn bell(&self) -> io::Result<Arc<Bell>> {
+        let mut shared = self.inner.bell.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = shared.upgrade() {
+            return Ok(bell);
+        }
+        let bell = Arc::new(Bell::on(self.master().bell())?);
+        *shared = Arc::downgrade(&bell);
+        Ok(bell)
     }
 
     /// The open logs.
@@ -252,36 +271,6 @@ impl Keg {
             Some((std::str::from_utf8(name.as_bytes()).ok()?.to_owned(), entry))
         });
         Ok(named.collect())
-    }
-
-    /// Makes a transaction: all of it or, on a conflict, nothing. On return it is durable, and so
-    /// are all earlier puts. One that changes nothing makes no version and returns the newest.
-    ///
-    /// # Errors
-    /// [`CommitError::Conflict`] and the other reasons why it cannot be made, or the store's.
-    pub fn commit(&self, txn: Txn) -> Result<Version, CommitError> {
-        // What a name is set to may be about to be collected, or be so in part.
-        for (path, step) in &txn.steps {
-            let Some(kid) = step.kid() else { continue };
-            // What a pointer points to may be elsewhere.
-            if !self.objects().retain(&kid)? && !step.is_pointer() {
-                return Err(CommitError::MissingValue { path: path.clone(), kid });
-            }
-        }
-        let mut documents = Vec::new();
-        let values = txn.values(&mut |bytes| {
-            if bytes.len() > INLINE_MAX {
-                return self.objects().put_bytes(&bytes);
-            }
-            let entry = Entry::file(Kid::of_blob(&bytes), bytes.len() as u64);
-            documents.push(Object { kind: Kind::Blob, bytes });
-            Ok(entry)
-        })?;
-        let planned = Planned { txn: &txn, values, documents, time_ms: now_ms() };
-        let mut plan = |objects: &dyn Objects, root| names::plan(objects, root, &planned);
-        let root = self.master().advance(&mut plan)?;
-        let tree = self.objects().commit(&root.commit)?.tree;
-        Ok(Version { seq: root.seq, commit: root.commit, tree })
     }
 
     /// The versions in which a path changed, newest first. An error of the store ends it.

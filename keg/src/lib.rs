@@ -6,6 +6,7 @@
 //! read-only or writable file system), [`pack`] (what is not used, compressed), [`gc`] (collection,
 //! leases, sizes, repair), [`fsck`].
 
+mod commit;
 #[doc(hidden)]
 pub mod decoders;
 pub(crate) mod directory;

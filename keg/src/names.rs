@@ -18,10 +18,11 @@ use crate::{
     store::StoreError,
 };
 
-pub(crate) use apply::{Planned, plan};
+pub(crate) use apply::{Made, Planned, plan};
 pub(crate) use diff::diff;
 pub use history::History;
 pub(crate) use trail::Trail;
+pub(crate) use txn::Step;
 pub use txn::{Expected, Txn};
 
 /// A version of the whole namespace.

@@ -3,6 +3,7 @@
 //! [`FileStore`] keeps them in a directory (`docs/store.md`), [`MemoryStore`] in memory. Both pass
 //! the conformance suite in [`crate::testing`].
 
+mod advance;
 mod audit;
 mod canonical;
 pub(crate) mod condemned;
@@ -30,6 +31,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Kid,
+    commit::TreeCache,
     directory::{self, Directory},
     kid::KidPrefix,
     object::{Commit, Entry, Kind, Tree, Value},
@@ -136,6 +138,11 @@ pub trait Objects: Send + Sync {
     /// # Errors
     /// The disk's.
     fn candidates(&self, prefix: &KidPrefix) -> Result<Vec<Kid>, StoreError>;
+
+    /// Trees that whoever commits through this keeps decoded.
+    fn trees(&self) -> Option<&TreeCache> {
+        None
+    }
 }
 
 impl dyn Objects + '_ {
@@ -318,6 +325,11 @@ pub trait Master: Objects {
 
     /// The store on files below, if there is one: only such a store is collected and repaired.
     fn files(&self) -> Option<&FileStore> {
+        None
+    }
+
+    /// The store on files, if it is this one: processes that share it commit for each other.
+    fn shared(&self) -> Option<&FileStore> {
         None
     }
 }

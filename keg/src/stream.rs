@@ -291,7 +291,7 @@ impl StreamReader {
             if piece != Piece::Pending || left.is_zero() {
                 return Ok(piece);
             }
-            self.bell.wait(left).map_err(failed(&self.id))?;
+            self.bell.wait(self.bell.rings(), left).map_err(failed(&self.id))?;
         }
     }
 
@@ -304,7 +304,9 @@ impl StreamReader {
             match self.try_next()? {
                 Piece::Bytes(bytes) => return Ok(Some(bytes)),
                 Piece::End => return Ok(None),
-                Piece::Pending => self.bell.rung().await.map_err(failed(&self.id))?,
+                Piece::Pending => {
+                    self.bell.rung(self.bell.rings()).await.map_err(failed(&self.id))?;
+                }
             }
         }
     }

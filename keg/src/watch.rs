@@ -1,6 +1,9 @@
 //! Following a subtree of the namespace: what changed in each version, in order, nothing missed.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Keg,
@@ -53,13 +56,14 @@ pub struct Watch {
     /// The version up to which changes have been handed out, and what the path was in it.
     seq: u64,
     now: Trail,
-    bell: Bell,
+    /// One for all watches of an open Keg: the system allows a user few of them.
+    bell: Arc<Bell>,
 }
 
 impl Watch {
     pub(crate) fn new(keg: Keg, path: NamePath, since: Option<u64>) -> Result<Self, WatchError> {
         // Before the first look, so that no write can come between.
-        let bell = Bell::on(keg.master().bell()).map_err(WatchError::Wait)?;
+        let bell = keg.bell().map_err(WatchError::Wait)?;
         let newest = keg.master().latest()?.seq;
         let seq = since.unwrap_or(newest);
         let oldest = Floors::read(keg.home())?.of_subtree(&path);
@@ -110,13 +114,14 @@ impl Watch {
     pub fn wait(&mut self, timeout: Duration) -> Result<Vec<Change>, WatchError> {
         let until = Instant::now().checked_add(timeout);
         loop {
+            let heard = self.bell.rings();
             let changes = self.try_next()?;
             let left =
                 until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
             if !changes.is_empty() || left.is_zero() {
                 return Ok(changes);
             }
-            self.bell.wait(left).map_err(WatchError::Wait)?;
+            self.bell.wait(heard, left).map_err(WatchError::Wait)?;
         }
     }
 
@@ -126,11 +131,12 @@ impl Watch {
     /// As [`Watch::try_next`].
     pub async fn next(&mut self) -> Result<Vec<Change>, WatchError> {
         loop {
+            let heard = self.bell.rings();
             let changes = self.try_next()?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
-            self.bell.rung().await.map_err(WatchError::Wait)?;
+            self.bell.rung(heard).await.map_err(WatchError::Wait)?;
         }
     }
 

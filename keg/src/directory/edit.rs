@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::{
@@ -26,7 +26,7 @@ type ItemChanges = BTreeMap<EntryName, Option<Item>>;
 /// A node of some level, and where it is.
 struct Spot {
     shard: Shard,
-    node: Rc<Node>,
+    node: Arc<Node>,
     /// The first name of the node after it.
     end: Option<EntryName>,
 }
@@ -86,7 +86,17 @@ impl Directory<'_> {
                 None => tree.entries.remove(&name),
             };
         }
-        put_with(&tree, keep)
+        let Some(trees) = self.objects.trees() else { return put_with(&tree, keep) };
+        let mut nodes = 0;
+        let made = put_with(&tree, &mut |bytes| {
+            nodes += 1;
+            keep(bytes)
+        })?;
+        trees.forget(&self.kid);
+        if nodes == 1 {
+            trees.keep(made.kid, Arc::new(Node::Leaf(tree)));
+        }
+        Ok(made)
     }
 
     /// Changes the items of a level; returns how the items of the level above change by it.
@@ -181,10 +191,10 @@ impl Directory<'_> {
     }
 
     /// A node that was made just now, or was there.
-    fn made(&self, kid: &Kid, maker: &Maker) -> Result<Rc<Node>, StoreError> {
+    fn made(&self, kid: &Kid, maker: &Maker) -> Result<Arc<Node>, StoreError> {
         match maker.get(kid).or_else(|| self.nodes.borrow().get(kid).cloned()) {
             Some(node) => Ok(node),
-            None => Ok(Rc::new(super::node(self.objects, kid)?)),
+            None => Ok(Arc::new(super::node(self.objects, kid)?)),
         }
     }
 

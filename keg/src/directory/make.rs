@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::invalid;
@@ -99,12 +99,12 @@ pub(super) fn put_whole(tree: &Tree, keep: &mut Keep<'_>) -> Result<Made, StoreE
 /// Nodes that were made and not yet given to anybody: some are replaced before they are needed.
 #[derive(Default)]
 pub(super) struct Maker {
-    nodes: HashMap<Kid, (Rc<Node>, Vec<u8>)>,
+    nodes: HashMap<Kid, (Arc<Node>, Vec<u8>)>,
 }
 
 impl Maker {
     /// A node that was made here.
-    pub(super) fn get(&self, kid: &Kid) -> Option<Rc<Node>> {
+    pub(super) fn get(&self, kid: &Kid) -> Option<Arc<Node>> {
         Some(self.nodes.get(kid)?.0.clone())
     }
 
@@ -133,7 +133,7 @@ impl Maker {
             (Node::Index(index), bytes)
         };
         let kid = Kind::Tree.kid_of(&bytes);
-        self.nodes.insert(kid, (Rc::new(node), bytes));
+        self.nodes.insert(kid, (Arc::new(node), bytes));
         Ok(Some(Shard { first, kid, below }))
     }
 

@@ -10,7 +10,7 @@ mod make;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use crate::{
     Kid,
@@ -43,6 +43,19 @@ pub(crate) fn node(objects: &dyn Objects, kid: &Kid) -> Result<Node, StoreError>
         return Err(StoreError::WrongKind { kid: *kid, expected, found });
     }
     Node::decode(&object.bytes).map_err(invalid)
+}
+
+/// As [`node`], decoded once where nodes are kept.
+fn kept(objects: &dyn Objects, kid: &Kid) -> Result<Arc<Node>, StoreError> {
+    let trees = objects.trees();
+    if let Some(kept) = trees.and_then(|trees| trees.get(kid)) {
+        return Ok(kept);
+    }
+    let found = Arc::new(node(objects, kid)?);
+    if let Some(trees) = trees {
+        trees.keep(*kid, found.clone());
+    }
+    Ok(found)
 }
 
 /// What a directory's first object says is below it.
@@ -131,9 +144,9 @@ pub(crate) fn push_children(node: &Node, end: Option<&EntryName>, left: &mut Vec
 pub(crate) struct Directory<'a> {
     objects: &'a dyn Objects,
     kid: Kid,
-    root: Rc<Node>,
+    root: Arc<Node>,
     /// Nodes that were read already.
-    nodes: RefCell<HashMap<Kid, Rc<Node>>>,
+    nodes: RefCell<HashMap<Kid, Arc<Node>>>,
 }
 
 impl<'a> Directory<'a> {
@@ -142,9 +155,9 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// As [`node`].
     pub(crate) fn open(objects: &'a dyn Objects, kid: &Kid) -> Result<Self, StoreError> {
-        let root = node(objects, kid)?;
+        let root = kept(objects, kid)?;
         root.check_root().map_err(invalid)?;
-        Ok(Self { objects, kid: *kid, root: Rc::new(root), nodes: RefCell::default() })
+        Ok(Self { objects, kid: *kid, root, nodes: RefCell::default() })
     }
 
     /// What a name stands for.
@@ -173,11 +186,11 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn read(&self, shard: &Shard, level: u8) -> Result<Rc<Node>, StoreError> {
+    fn read(&self, shard: &Shard, level: u8) -> Result<Arc<Node>, StoreError> {
         if let Some(node) = self.nodes.borrow().get(&shard.kid) {
             return Ok(node.clone());
         }
-        let found = Rc::new(node(self.objects, &shard.kid)?);
+        let found = kept(self.objects, &shard.kid)?;
         if found.level() != level {
             let reason = "not one less than that of the node above".into();
             return Err(invalid(DecodeError::Field { field: "level", reason }));

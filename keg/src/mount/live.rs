@@ -211,7 +211,7 @@ impl Live {
     /// # Errors
     /// [`LiveError::Wait`].
     pub fn wait(&self, timeout: Duration) -> Result<bool, LiveError> {
-        self.bell.wait(timeout).map_err(LiveError::Wait)
+        self.bell.wait(self.bell.rings(), timeout).map_err(LiveError::Wait)
     }
 
     /// Waits until the namespace may have changed. Dropping the future loses nothing.
@@ -219,7 +219,7 @@ impl Live {
     /// # Errors
     /// [`LiveError::Wait`].
     pub async fn changed(&mut self) -> Result<(), LiveError> {
-        self.bell.rung().await.map_err(LiveError::Wait)
+        self.bell.rung(self.bell.rings()).await.map_err(LiveError::Wait)
     }
 }
 

@@ -42,7 +42,7 @@ const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"
 /// A store in a directory, used by many processes at once.
 pub struct FileStore {
     pub(super) home: PathBuf,
-    log: Log,
+    pub(super) log: Log,
     trash: Trash,
     pending: Mutex<Pending>,
     pub(super) packs: Arc<PackSet>,
@@ -168,7 +168,7 @@ impl FileStore {
         Ok(Some(Object { kind, bytes: checked(kind, kid, bytes)? }))
     }
 
-    fn publish(&self) -> Result<(), StoreError> {
+    pub(crate) fn publish(&self) -> Result<(), StoreError> {
         let mut pending = self.pending();
         if pending.is_empty() {
             return Ok(());
@@ -411,6 +411,10 @@ impl Master for FileStore {
     }
 
     fn files(&self) -> Option<&FileStore> {
+        Some(self)
+    }
+
+    fn shared(&self) -> Option<&FileStore> {
         Some(self)
     }
 }

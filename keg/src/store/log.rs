@@ -15,6 +15,7 @@ mod audit;
 mod compact;
 pub(crate) mod decoders;
 mod index;
+mod moves;
 mod record;
 mod recover;
 mod reload;
@@ -39,13 +40,14 @@ use super::{
 };
 use crate::{Kid, kid::KidPrefix};
 
-pub(crate) use append::NewObject;
+pub(crate) use append::{Appender, NewObject};
 pub(crate) use compact::Rewrite;
 use index::SealedIndex;
 pub(crate) use index::{read_swept, swept_objects};
+pub(crate) use moves::Move;
 use record::{OVERHEAD, Record, RecordKind};
-pub(crate) use segment::Place;
-use segment::{MAGIC, Position, Trust, segment_path, segments};
+use segment::{MAGIC, Trust, segment_path, segments};
+pub(crate) use segment::{Place, Position};
 use tail::{State, Tail};
 
 /// How many sealed segments are kept open for reading.

@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// Most bytes one append may have: a commit with very many or very large changed trees.
-const MAX_APPEND: usize = 1 << 30;
+pub(super) const MAX_APPEND: usize = 1 << 30;
 
 /// The right to append: nobody else in any process does meanwhile.
 pub(crate) struct Appender<'a> {
-    log: &'a Log,
+    pub(super) log: &'a Log,
     // Dropped in this order: a thread that had the mutex first would find the lock of this
     // process's descriptor held, and lose it a moment later.
     _machine: Flock<'a>,
@@ -108,9 +108,7 @@ impl Appender<'_> {
         root: Option<Root>,
         again: bool,
     ) -> Result<Position, StoreError> {
-        if self.log.state().tail.end as u64 >= ROLL_AT {
-            self.roll()?;
-        }
+        self.make_room()?;
         let condemned = self.log.fresh_condemned()?;
         let mut state = self.log.state();
         let (end, segment) = (state.tail.end, state.tail.number);
@@ -146,6 +144,12 @@ impl Appender<'_> {
         let end = state.tail.end;
         state.tail.roots.extend(root.map(|root| (root, end)));
         Ok(state.end())
+    }
+
+    /// Begins a new segment if the tail is full.
+    pub(super) fn make_room(&self) -> Result<(), StoreError> {
+        let full = u64::from(self.log.state().tail.end) >= ROLL_AT;
+        if full { self.roll() } else { Ok(()) }
     }
 
     /// Follows the log to its end; cuts off what a dying process left unfinished there.

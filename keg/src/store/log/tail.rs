@@ -50,6 +50,14 @@ impl State {
     }
 }
 
+impl State {
+    /// As [`State::find`], but only in the tail and the newest `sealed` segments.
+    pub(super) fn find_recent(&self, kid: &Kid, sealed: usize) -> Option<Place> {
+        let tail = self.tail.objects.get(kid).copied();
+        tail.or_else(|| self.sealed.iter().rev().take(sealed).find_map(|sealed| sealed.find(kid)))
+    }
+}
+
 impl Tail {
     pub(super) fn open(dir: &Path, number: u32) -> Result<Self, StoreError> {
         let path = segment_path(dir, number);

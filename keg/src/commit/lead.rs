@@ -1,0 +1,334 @@
+//! Many processes: whoever gets the right to lead makes what the others have queued.
+//!
+//! A process that wants to commit tries to get the right to lead. If it has it, it makes its own
+//! transaction and all that are queued, answers them, and goes on while there are more, for a
+//! while. If another one leads, it queues its transaction and sleeps until it is answered. Leaders
+//! die at any moment: the right goes with them, and a sleeper looks now and then whether anybody
+//! leads. What the dead one had written is found by the version that it noted first.
+
+use std::{
+    sync::{Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use super::{
+    TreeCache,
+    batch::{self, Failed, Outcome},
+    queue::{MAX_BODY, Queue, SLOTS, State},
+    request::{self, Reply, Request},
+    step::step,
+};
+use crate::{
+    names::{CommitError, Planned, Version},
+    store::{FileStore, Objects, Root, StoreError, durable::Flock, io},
+};
+
+/// How long a leader goes on for others after its own transaction is made. Its caller waits
+/// meanwhile; the next leader has to read what was written in that time.
+const TERM: Duration = Duration::from_millis(4);
+/// How long a waiting process sleeps before it looks whether anybody leads: only if a leader died
+/// does it take as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it looks before it takes its transaction back and makes it alone: the leader may
+/// have been stopped.
+const LOOKS: usize = 50;
+
+/// What a process needs to commit for others and be committed for.
+#[derive(Default)]
+pub(super) struct Shared {
+    queue: OnceLock<Option<Queue>>,
+    /// Threads of one process share its locks: these keep them apart.
+    leading: Mutex<()>,
+    submitting: Mutex<()>,
+    /// This process's own slot, once it needed one; `None` in it: there was none left.
+    slot: OnceLock<Option<usize>>,
+}
+
+impl Shared {
+    /// Makes transactions: by oneself, or by whoever leads. Durable on return.
+    pub(super) fn make(
+        &self,
+        store: &FileStore,
+        trees: &TreeCache,
+        planned: &[Planned<'_>],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        store.check_writable()?;
+        let Some(queue) = self.queue(store)? else {
+            return alone(store, trees, planned);
+        };
+        let here = Here { shared: self, queue, store, trees };
+        if let Some(made) = here.try_lead(planned)? {
+            return Ok(made);
+        }
+        // Several together are cheap as they are, and share the sync.
+        if let [one] = planned
+            && let Some(outcome) = here.submit(one)?
+        {
+            return Ok(vec![outcome]);
+        }
+        alone(store, trees, planned)
+    }
+
+    fn queue(&self, store: &FileStore) -> Result<Option<&Queue>, StoreError> {
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue.as_ref());
+        }
+        let queue = Queue::open(&store.home().join("log"))?;
+        Ok(self.queue.get_or_init(|| queue).as_ref())
+    }
+}
+
+fn alone(
+    store: &FileStore,
+    trees: &TreeCache,
+    planned: &[Planned<'_>],
+) -> Result<Vec<Outcome>, StoreError> {
+    let all: Vec<&Planned<'_>> = planned.iter().collect();
+    batch::make(store, trees, &all, &mut |_| {}).map_err(Failed::error)
+}
+
+struct Here<'a> {
+    shared: &'a Shared,
+    queue: &'a Queue,
+    store: &'a FileStore,
+    trees: &'a TreeCache,
+}
+
+impl Here<'_> {
+    /// Leads, if nobody does: makes `own`, which may be none, and what is queued.
+    fn try_lead(&self, own: &[Planned<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
+        let Ok(_thread) = self.shared.leading.try_lock() else { return Ok(None) };
+        let Some(right) = self.queue.try_lead()? else { return Ok(None) };
+        step("lead");
+        let made = self.lead(own);
+        self.hand_over(right);
+        made.map(Some)
+    }
+
+    fn lead(&self, own: &[Planned<'_>]) -> Result<Vec<Outcome>, StoreError> {
+        let until = Instant::now() + TERM;
+        self.finish_dead()?;
+        let queued = self.take(true);
+        if let Some(slot) = self.slot() {
+            let newest = (0..SLOTS).map(|slot| self.queue.led(slot)).max().unwrap_or(0);
+            self.queue.set_led(slot, newest.wrapping_add(1));
+        }
+        let made = self.make(own, &queued)?;
+        while Instant::now() < until {
+            let queued = self.take(false);
+            if queued.is_empty() {
+                break;
+            }
+            // Whoever is concerned is told.
+            if self.make(&[], &queued).is_err() {
+                break;
+            }
+        }
+        Ok(made)
+    }
+
+    fn slot(&self) -> Option<usize> {
+        self.shared.slot.get().copied().flatten()
+    }
+
+    /// Ends the term, and wakes the one of those that wait who led last: what it must read of the
+    /// log to lead again is least.
+    fn hand_over(&self, right: Flock<'_>) {
+        drop(right);
+        let waiting = (0..SLOTS).filter(|slot| self.queue.state(*slot) == State::Queued);
+        let next = waiting.max_by_key(|slot| self.queue.led(*slot));
+        self.queue.ring(next.into_iter());
+    }
+
+    /// What a leader that died has left: what it had noted is in the log, or it is not.
+    fn finish_dead(&self) -> Result<(), StoreError> {
+        let mut noted = Vec::new();
+        for slot in 0..SLOTS {
+            match self.queue.state(slot) {
+                State::Taken => self.queue.set_state(slot, State::Queued),
+                State::Noted => noted.push(slot),
+                State::Free | State::Queued | State::Done => {}
+            }
+        }
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let (made, end) = {
+            let moving = self.store.moving()?;
+            let made = |slot: &usize| moving.root(self.queue.noted(*slot).seq);
+            let made: Vec<Option<Root>> = noted.iter().map(made).collect();
+            (made, moving.end())
+        };
+        self.store.settle(end)?;
+        for (slot, made) in noted.iter().zip(made) {
+            let root = self.queue.noted(*slot);
+            if made != Some(root) {
+                self.queue.set_state(*slot, State::Queued);
+                continue;
+            }
+            let objects: &dyn Objects = self.store;
+            let tree = objects.commit(&root.commit)?.tree;
+            self.answer(*slot, &Reply::Made(Version { seq: root.seq, commit: root.commit, tree }));
+        }
+        self.queue.ring(noted.into_iter());
+        Ok(())
+    }
+
+    /// Takes what is queued; `first`: who queued it may have died long ago.
+    fn take(&self, first: bool) -> Vec<(usize, Request)> {
+        let mut taken = Vec::new();
+        let mine = self.slot();
+        for slot in 0..SLOTS {
+            if self.queue.state(slot) != State::Queued {
+                continue;
+            }
+            if first && Some(slot) != mine && !self.queue.is_owned(slot) {
+                self.queue.change(slot, State::Queued, State::Free);
+                continue;
+            }
+            if !self.queue.change(slot, State::Queued, State::Taken) {
+                continue;
+            }
+            match Request::decode(&self.queue.read(slot)) {
+                Ok(request) => taken.push((slot, request)),
+                Err(_) => {
+                    self.answer(slot, &Reply::Alone);
+                    self.queue.ring([slot].into_iter());
+                }
+            }
+        }
+        taken
+    }
+
+    /// Makes one's own transactions and those of others in one batch, and answers the others.
+    fn make(
+        &self,
+        own: &[Planned<'_>],
+        queued: &[(usize, Request)],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        step("taken");
+        let others: Vec<Planned<'_>> =
+            queued.iter().map(|(_, request)| request.planned()).collect();
+        let all: Vec<&Planned<'_>> = own.iter().chain(&others).collect();
+        let slots = || queued.iter().map(|(slot, _)| *slot);
+        let noted = &mut |outcomes: &[Outcome]| {
+            for (slot, outcome) in slots().zip(&outcomes[own.len()..]) {
+                if let Ok(Version { seq, commit, .. }) = outcome {
+                    self.queue.note(slot, Root { seq: *seq, commit: *commit });
+                }
+            }
+            step("noted");
+        };
+        let made = batch::make(self.store, self.trees, &all, noted);
+        step("made");
+        let result = match made {
+            Ok(mut outcomes) => {
+                let theirs = outcomes.split_off(own.len());
+                for ((slot, planned), outcome) in slots().zip(&others).zip(theirs) {
+                    self.answer(slot, &reply(planned, outcome));
+                }
+                Ok(outcomes)
+            }
+            Err(failed) => {
+                let reply = match &failed {
+                    Failed::Unmade(_) => Reply::Alone,
+                    Failed::Unsynced(error) => Reply::Unsynced(errno(error)),
+                };
+                slots().for_each(|slot| self.answer(slot, &reply));
+                Err(failed.error())
+            }
+        };
+        step("answered");
+        self.queue.ring(slots());
+        result
+    }
+
+    fn answer(&self, slot: usize, reply: &Reply) {
+        // What does not fit is found out by who asked.
+        let fits = reply.encode().ok().filter(|bytes| bytes.len() <= MAX_BODY);
+        let alone = || Reply::Alone.encode().unwrap_or_default();
+        self.queue.write(slot, &fits.unwrap_or_else(alone));
+        self.queue.set_state(slot, State::Done);
+    }
+
+    /// Queues a transaction and waits for the answer. `None`: it has to be made alone.
+    fn submit(&self, planned: &Planned<'_>) -> Result<Option<Outcome>, StoreError> {
+        let Ok(_thread) = self.shared.submitting.try_lock() else { return Ok(None) };
+        let bytes = match request::encode(planned) {
+            Ok(bytes) if bytes.len() <= MAX_BODY => bytes,
+            _ => return Ok(None),
+        };
+        let claimed = self.shared.slot.get_or_init(|| self.queue.claim());
+        let Some(slot) = *claimed else { return Ok(None) };
+        // What was put before becomes durable with the transaction.
+        self.store.publish()?;
+        self.queue.write(slot, &bytes);
+        self.queue.set_state(slot, State::Queued);
+        step("queued");
+        self.wait(slot, planned)
+    }
+
+    fn wait(&self, slot: usize, planned: &Planned<'_>) -> Result<Option<Outcome>, StoreError> {
+        let mut looks = 0;
+        loop {
+            let seen = self.queue.bell(slot);
+            if self.queue.state(slot) == State::Done {
+                break;
+            }
+            if looks >= LOOKS && self.queue.change(slot, State::Queued, State::Free) {
+                return Ok(None);
+            }
+            // Nobody may have led when it was queued, or whoever did is dead.
+            match self.try_lead(&[]) {
+                Ok(None) => {}
+                Ok(Some(_)) => continue,
+                Err(error) if self.queue.change(slot, State::Queued, State::Free) => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+            let timed_out = self.queue.wait(slot, seen, LOOK_AGAIN);
+            looks += usize::from(timed_out);
+        }
+        let reply = Reply::decode(&self.queue.read(slot));
+        self.queue.set_state(slot, State::Free);
+        Ok(match reply {
+            Ok(Reply::Made(version)) => Some(Ok(version)),
+            Ok(Reply::Conflict(index, found)) => {
+                let expectation = planned.txn.expected.get(index);
+                expectation.map(|(path, expected)| {
+                    let (path, found) = (path.clone(), found.map(Box::new));
+                    Err(CommitError::Conflict { path, expected: *expected, found })
+                })
+            }
+            Ok(Reply::Unsynced(errno)) => {
+                self.store.log().fail();
+                let source = std::io::Error::from_raw_os_error(errno);
+                return Err(io("syncing the Keg's log, by another process,")(source));
+            }
+            Ok(Reply::Alone) | Err(_) => None,
+        })
+    }
+}
+
+/// What a process is told of its transaction. What is neither made nor a conflict, it finds out
+/// itself: errors have more to say than fits here.
+fn reply(planned: &Planned<'_>, outcome: Outcome) -> Reply {
+    match outcome {
+        Ok(version) => Reply::Made(version),
+        Err(CommitError::Conflict { path, expected, found }) => {
+            let same = |(at, what): &(_, _)| *at == path && *what == expected;
+            let index = planned.txn.expected.iter().position(same);
+            index.map_or(Reply::Alone, |index| Reply::Conflict(index, found.map(|found| *found)))
+        }
+        Err(_) => Reply::Alone,
+    }
+}
+
+fn errno(error: &StoreError) -> i32 {
+    let source = match error {
+        StoreError::Io { source, .. } | StoreError::Full { source, .. } => source,
+        _ => return rustix::io::Errno::IO.raw_os_error(),
+    };
+    source.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())
+}

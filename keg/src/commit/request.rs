@@ -1,0 +1,199 @@
+//! Transactions and their outcomes as bytes, for a process that commits for another.
+//!
+//! They live in memory that the processes of one machine share and never on disk, so their form
+//! may change with the version of the queue (`queue.rs`). What is read is checked like anything
+//! from outside.
+
+use serde_json::Map;
+
+use crate::{
+    Kid,
+    names::{Expected, Planned, Step, Txn, Version},
+    object::{
+        Entry, EntryName, Kind, Tree,
+        wire::{DecodeError, Fields, bad, put_bytes, put_signed, put_varint},
+    },
+    store::Object,
+};
+
+const ANY: u8 = 0;
+const ABSENT: u8 = 1;
+const KID: u8 = 2;
+
+const MADE: u8 = 1;
+const CONFLICT: u8 = 2;
+const ALONE: u8 = 3;
+const UNSYNCED: u8 = 4;
+
+/// A transaction of another process.
+pub(super) struct Request {
+    txn: Txn,
+    values: Vec<Option<Entry>>,
+    documents: Vec<(Kid, Object)>,
+    time_ms: i64,
+}
+
+impl Request {
+    pub(super) fn planned(&self) -> Planned<'_> {
+        Planned {
+            txn: &self.txn,
+            values: self.values.clone(),
+            documents: self.documents.clone(),
+            time_ms: self.time_ms,
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(bytes);
+        let mut txn = Txn::new(fields.text("author")?, fields.text("message")?);
+        txn.extra = match fields.text("extra")? {
+            "" => Map::new(),
+            text => serde_json::from_str(text).map_err(|error| bad("extra", error.to_string()))?,
+        };
+        let time_ms = fields.signed("time")?;
+        for _ in 0..fields.count(2, "expectations")? {
+            let path = path(&mut fields)?;
+            let expected = match fields.byte("expectation")? {
+                ANY => Expected::Any,
+                ABSENT => Expected::Absent,
+                KID => Expected::Kid(Kid::from_bytes(fields.array("KID")?)),
+                _ => return Err(bad("expectation", "not a known one")),
+            };
+            txn.expected.push((path, expected));
+        }
+        let mut values = Vec::new();
+        for _ in 0..fields.count(2, "steps")? {
+            txn.steps.push((path(&mut fields)?, Step::Remove));
+            values.push(take_entry(&mut fields)?);
+        }
+        let mut documents = Vec::new();
+        for _ in 0..fields.count(1, "documents")? {
+            let bytes = fields.bytes("document")?.to_vec();
+            documents.push((Kid::of_blob(&bytes), Object { kind: Kind::Blob, bytes }));
+        }
+        fields.end()?;
+        Ok(Self { txn, values, documents, time_ms })
+    }
+}
+
+/// The bytes of a transaction.
+pub(super) fn encode(planned: &Planned<'_>) -> Result<Vec<u8>, DecodeError> {
+    let Planned { txn, values, documents, time_ms } = planned;
+    let mut out = Vec::with_capacity(512);
+    put_bytes(&mut out, txn.author.as_bytes());
+    put_bytes(&mut out, txn.message.as_bytes());
+    if txn.extra.is_empty() {
+        put_bytes(&mut out, b"");
+    } else {
+        let text = serde_json::to_vec(&txn.extra).map_err(|e| bad("extra", e.to_string()))?;
+        put_bytes(&mut out, &text);
+    }
+    put_signed(&mut out, *time_ms);
+    put_varint(&mut out, txn.expected.len() as u64);
+    for (path, expected) in &txn.expected {
+        put_bytes(&mut out, path.as_str().as_bytes());
+        match expected {
+            Expected::Any => out.push(ANY),
+            Expected::Absent => out.push(ABSENT),
+            Expected::Kid(kid) => {
+                out.push(KID);
+                out.extend_from_slice(kid.as_bytes());
+            }
+        }
+    }
+    put_varint(&mut out, txn.steps.len() as u64);
+    for ((path, _), value) in txn.steps.iter().zip(values) {
+        put_bytes(&mut out, path.as_str().as_bytes());
+        put_entry(&mut out, value.as_ref())?;
+    }
+    put_varint(&mut out, documents.len() as u64);
+    for (_, document) in documents {
+        put_bytes(&mut out, &document.bytes);
+    }
+    Ok(out)
+}
+
+/// What a process is told about the transaction that another one made for it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply {
+    /// It is made, and durable.
+    Made(Version),
+    /// The expectation with this index does not hold.
+    Conflict(usize, Option<Entry>),
+    /// It was not made: do it yourself, and find out why.
+    Alone,
+    /// It was written but not synced, for this reason (`errno`).
+    Unsynced(i32),
+}
+
+impl Reply {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, DecodeError> {
+        let mut out = Vec::with_capacity(80);
+        match self {
+            Self::Made(version) => {
+                out.push(MADE);
+                put_varint(&mut out, version.seq);
+                out.extend_from_slice(version.commit.as_bytes());
+                out.extend_from_slice(version.tree.as_bytes());
+            }
+            Self::Conflict(index, found) => {
+                out.push(CONFLICT);
+                put_varint(&mut out, *index as u64);
+                put_entry(&mut out, found.as_ref())?;
+            }
+            Self::Alone => out.push(ALONE),
+            Self::Unsynced(errno) => {
+                out.push(UNSYNCED);
+                put_signed(&mut out, i64::from(*errno));
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(bytes);
+        let reply = match fields.byte("reply")? {
+            MADE => {
+                let seq = fields.varint("seq")?;
+                let commit = Kid::from_bytes(fields.array("commit")?);
+                let tree = Kid::from_bytes(fields.array("tree")?);
+                Self::Made(Version { seq, commit, tree })
+            }
+            CONFLICT => {
+                let index = usize::try_from(fields.varint("index")?).unwrap_or(usize::MAX);
+                Self::Conflict(index, take_entry(&mut fields)?)
+            }
+            ALONE => Self::Alone,
+            UNSYNCED => {
+                let errno = i32::try_from(fields.signed("errno")?);
+                Self::Unsynced(errno.map_err(|_| bad("errno", "not a number of an error"))?)
+            }
+            _ => return Err(bad("reply", "not a known one")),
+        };
+        fields.end()?;
+        Ok(reply)
+    }
+}
+
+fn path(fields: &mut Fields<'_>) -> Result<crate::NamePath, DecodeError> {
+    fields
+        .text("path")?
+        .parse()
+        .map_err(|error: crate::path::PathError| bad("path", error.to_string()))
+}
+
+/// An entry as the only one of a tree, so that it has one encoding here and in the store.
+fn put_entry(out: &mut Vec<u8>, entry: Option<&Entry>) -> Result<(), DecodeError> {
+    let mut tree = Tree::default();
+    if let Some(entry) = entry {
+        let name = EntryName::new("e").map_err(|error| bad("name", error.to_string()))?;
+        tree.entries.insert(name, entry.clone());
+    }
+    put_bytes(out, &tree.encode()?);
+    Ok(())
+}
+
+fn take_entry(fields: &mut Fields<'_>) -> Result<Option<Entry>, DecodeError> {
+    let tree = Tree::decode(fields.bytes("entry")?)?;
+    Ok(tree.entries.into_values().next())
+}
