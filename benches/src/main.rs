@@ -3,6 +3,7 @@
 //! Nothing is asserted: the tables say what was measured on this machine now, see
 //! `docs/benchmarks.md`. Every table is a module with one function that measures it.
 
+mod cas;
 mod edit;
 mod first;
 mod floor;
@@ -26,6 +27,7 @@ use std::cell::LazyCell;
 
 use crate::{kegs::Template, machine::Machine, table::Table};
 use clap::Parser;
+use std::cell::LazyCell;
 
 /// Measures Keg and its peers on this machine and prints medians.
 #[derive(Parser)]
@@ -54,19 +56,23 @@ struct Bench {
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 9] = [
+const TABLES: [(&str, Measure); 10] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
     ("rootfs", rootfs::measure),
     ("memory", memory::measure),
     ("store", store::measure),
+    ("cas", cas::measure),
     ("machine", floor::measure),
     ("versions", versions::measure),
     ("growth", growth::measure),
 ];
 
 fn main() {
+    if cas::is_child() {
+        return;
+    }
     let args = Args::parse();
     kegs::use_own_binary();
     let wanted = |name: &str| args.tables.is_empty() || args.tables.iter().any(|t| t == name);

@@ -57,7 +57,7 @@ impl Shared {
             return alone(store, trees, planned);
         };
         let here = Here { shared: self, queue, store, trees };
-        if let Some(made) = here.try_lead(planned)? {
+        if let Some(made) = here.try_lead(planned, false)? {
             return Ok(made);
         }
         // Several together are cheap as they are, and share the sync.
@@ -95,11 +95,20 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// Leads, if nobody does: makes `own`, which may be none, and what is queued.
-    fn try_lead(&self, own: &[Planned<'_>]) -> Result<Option<Vec<Outcome>>, StoreError> {
+    /// Leads, if nobody does: makes `own`, which may be none, and what is queued. Does not get in
+    /// before whoever is to lead next, unless that one may be dead (`insist`).
+    fn try_lead(
+        &self,
+        own: &[Planned<'_>],
+        insist: bool,
+    ) -> Result<Option<Vec<Outcome>>, StoreError> {
+        if !insist && self.queue.heir().is_some_and(|heir| Some(heir) != self.slot()) {
+            return Ok(None);
+        }
         let Ok(_thread) = self.shared.leading.try_lock() else { return Ok(None) };
         let Some(right) = self.queue.try_lead()? else { return Ok(None) };
         step("lead");
+        self.queue.set_heir(None);
         let made = self.lead(own);
         self.hand_over(right);
         made.map(Some)
@@ -131,12 +140,20 @@ impl Here<'_> {
         self.shared.slot.get().copied().flatten()
     }
 
-    /// Ends the term, and wakes the one of those that wait who led last: what it must read of the
-    /// log to lead again is least.
+    /// Ends the term. The one of those that wait who led last leads next: what it must read of the
+    /// log to do so is least.
     fn hand_over(&self, right: Flock<'_>) {
+        let heir = || {
+            let waiting = (0..SLOTS).filter(|slot| self.queue.state(*slot) == State::Queued);
+            waiting.max_by_key(|slot| self.queue.led(*slot))
+        };
+        let mut next = heir();
+        self.queue.set_heir(next);
         drop(right);
-        let waiting = (0..SLOTS).filter(|slot| self.queue.state(*slot) == State::Queued);
-        let next = waiting.max_by_key(|slot| self.queue.led(*slot));
+        // Who queued while this one still led has gone to sleep.
+        if next.is_none() {
+            next = heir();
+        }
         self.queue.ring(next.into_iter());
     }
 
@@ -269,7 +286,7 @@ impl Here<'_> {
     }
 
     fn wait(&self, slot: usize, planned: &Planned<'_>) -> Result<Option<Outcome>, StoreError> {
-        let mut looks = 0;
+        let (mut looks, mut insist) = (0, false);
         loop {
             let seen = self.queue.bell(slot);
             if self.queue.state(slot) == State::Done {
@@ -279,7 +296,7 @@ impl Here<'_> {
                 return Ok(None);
             }
             // Nobody may have led when it was queued, or whoever did is dead.
-            match self.try_lead(&[]) {
+            match self.try_lead(&[], insist) {
                 Ok(None) => {}
                 Ok(Some(_)) => continue,
                 Err(error) if self.queue.change(slot, State::Queued, State::Free) => {
@@ -287,8 +304,8 @@ impl Here<'_> {
                 }
                 Err(_) => {}
             }
-            let timed_out = self.queue.wait(slot, seen, LOOK_AGAIN);
-            looks += usize::from(timed_out);
+            insist = self.queue.wait(slot, seen, LOOK_AGAIN);
+            looks += usize::from(insist);
         }
         let reply = Reply::decode(&self.queue.read(slot));
         self.queue.set_state(slot, State::Free);

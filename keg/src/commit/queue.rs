@@ -3,6 +3,7 @@
 //! `log/queue`, mapped by each process that commits (all numbers in the machine's own order):
 //! ```text
 //! 0     magic 8 | SLOTS u32 | SLOT_BYTES u32
+//! 16    who leads next u32: its slot and one; 0: anybody
 //! 1024  a bell u32 for each 32 slots: rung when some of them have been answered
 //! 2048  a state u32 for each slot
 //! 4096  for each slot, when its owner last led u32
@@ -40,6 +41,7 @@ pub(super) const SLOTS: usize = 256;
 /// Bytes of a slot: larger transactions are made by who has them.
 const SLOT_BYTES: usize = 8 << 10;
 const MAGIC: &[u8; 8] = b"keg-que1";
+const HEIR_AT: usize = 16;
 const BELLS_AT: usize = 1024;
 const STATES_AT: usize = 2048;
 const LED_AT: usize = 4096;
@@ -164,6 +166,16 @@ impl Queue {
         state.compare_exchange(from as u32, to as u32, order, order).is_ok()
     }
 
+    /// The slot of whoever leads next.
+    pub(super) fn heir(&self) -> Option<usize> {
+        (self.word(HEIR_AT, 0).load(Ordering::SeqCst) as usize).checked_sub(1)
+    }
+
+    pub(super) fn set_heir(&self, slot: Option<usize>) {
+        let raw = slot.map_or(0, |slot| slot as u32 + 1);
+        self.word(HEIR_AT, 0).store(raw, Ordering::SeqCst);
+    }
+
     /// When the owner of a slot last led: more is later.
     pub(super) fn led(&self, slot: usize) -> u32 {
         self.word(LED_AT, slot).load(Ordering::Relaxed)
@@ -273,4 +285,70 @@ fn range(slot: usize, how: libc::c_int) -> libc::flock {
     lock.l_start = (SLOTS_AT + slot) as libc::off_t;
     lock.l_len = 1;
     lock
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Queue {
+        Queue::open(dir).expect("it opens").expect("it is of this version")
+    }
+
+    #[test]
+    fn each_has_a_slot_of_its_own_until_it_closes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let queues: Vec<Queue> = (0..SLOTS).map(|_| open(dir.path())).collect();
+        let mut slots: Vec<_> = queues.iter().map(Queue::claim).collect();
+        slots.sort_unstable();
+        assert_eq!(slots, (0..SLOTS).map(Some).collect::<Vec<_>>());
+        let late = open(dir.path());
+        assert_eq!(late.claim(), None, "all are taken");
+        assert!((0..SLOTS).all(|slot| late.is_owned(slot)));
+        // One dies with a transaction waiting: its slot is not given away before that is settled.
+        queues[7].set_state(7, State::Queued);
+        drop(queues);
+        assert!(!late.is_owned(7));
+        let again: Vec<Queue> = (1..SLOTS).map(|_| open(dir.path())).collect();
+        let mut slots: Vec<_> = again.iter().filter_map(Queue::claim).collect();
+        slots.sort_unstable();
+        assert_eq!(slots, (0..SLOTS).filter(|slot| *slot != 7).collect::<Vec<_>>());
+        assert_eq!(late.claim(), None);
+        assert!(late.change(7, State::Queued, State::Free));
+        assert_eq!(late.claim(), Some(7));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_bounded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(dir.path()), open(dir.path()));
+        for len in [0, 1, MAX_BODY, MAX_BODY + 1] {
+            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            one.write(255, &bytes);
+            assert_eq!(other.read(255), bytes[..len.min(MAX_BODY)]);
+        }
+        let root = Root { seq: u64::MAX, commit: Kid::of_blob(b"x") };
+        one.note(3, root);
+        assert_eq!((other.noted(3), other.state(3)), (root, State::Noted));
+        // A length that lies is no longer than a slot.
+        one.copy_in(3, 0, &u32::MAX.to_ne_bytes());
+        assert_eq!(other.read(3).len(), MAX_BODY);
+    }
+
+    #[test]
+    fn a_bell_wakes_whom_it_is_rung_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(dir.path()), open(dir.path()));
+        let seen = one.bell(40);
+        assert!(one.wait(40, seen, Duration::from_millis(1)), "nobody rings");
+        other.ring([40].into_iter());
+        assert!(!one.wait(40, seen, Duration::from_secs(60)), "it was rung before");
+    }
+
+    #[test]
+    fn a_queue_of_another_version_is_not_used() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("queue"), b"keg-que9").expect("written");
+        assert!(Queue::open(dir.path()).expect("it opens").is_none());
+    }
 }

@@ -197,3 +197,78 @@ fn take_entry(fields: &mut Fields<'_>) -> Result<Option<Entry>, DecodeError> {
     let tree = Tree::decode(fields.bytes("entry")?)?;
     Ok(tree.entries.into_values().next())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{object::Value, testing::noise};
+
+    /// A transaction with one of everything.
+    fn txn() -> Txn {
+        let path = |text: &str| text.parse().expect("a path");
+        Txn::new("Ada <a@b>", "why")
+            .extra("provenance", serde_json::json!({ "of": [1, 2] }))
+            .expect(path("/a"), Expected::Absent)
+            .expect(path("/b/c"), Expected::Kid(Kid::of_blob(b"c")))
+            .expect(path("/d"), Expected::Any)
+            .set(path("/link"), Entry::symlink("/a"))
+            .set_json(path("/document"), serde_json::json!({ "n": 1 }))
+            .remove(path("/gone"))
+    }
+
+    fn encoded(txn: &Txn) -> Vec<u8> {
+        let mut documents = Vec::new();
+        let values = txn.values(&mut |bytes| {
+            let entry = Entry::file(Kid::of_blob(&bytes), bytes.len() as u64);
+            documents.push((Kid::of_blob(&bytes), Object { kind: Kind::Blob, bytes }));
+            Ok(entry)
+        });
+        let values = values.expect("nothing is stored");
+        encode(&Planned { txn, values, documents, time_ms: -5 }).expect("it fits")
+    }
+
+    #[test]
+    fn transactions_arrive_as_they_were() {
+        let txn = txn();
+        let request = Request::decode(&encoded(&txn)).expect("what was encoded");
+        let Planned { txn: arrived, values, documents, time_ms } = request.planned();
+        assert_eq!((&arrived.author, &arrived.message), (&txn.author, &txn.message));
+        assert_eq!((&arrived.extra, &arrived.expected), (&txn.extra, &txn.expected));
+        let paths = |txn: &Txn| txn.steps.iter().map(|(at, _)| at.clone()).collect::<Vec<_>>();
+        assert_eq!(paths(arrived), paths(&txn));
+        assert_eq!(values[0], Some(Entry::symlink("/a")));
+        assert!(matches!(values[1], Some(Entry { value: Value::File { size: 7, .. }, .. })));
+        assert_eq!((values[2].is_none(), time_ms), (true, -5));
+        assert_eq!(documents, [(Kid::of_blob(b"{\"n\":1}"), documents[0].1.clone())]);
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused() {
+        let bytes = encoded(&txn());
+        for cut in 0..bytes.len() {
+            assert!(Request::decode(&bytes[..cut]).is_err(), "cut off after {cut}");
+        }
+        for seed in 0..500 {
+            // Whatever it is, it does not panic or take much memory.
+            let _ = Request::decode(&noise(seed, 200));
+            let _ = Reply::decode(&noise(seed, 200));
+        }
+    }
+
+    #[test]
+    fn answers_arrive_as_they_were() {
+        let kid = Kid::of_blob(b"x");
+        let replies = [
+            Reply::Made(Version { seq: 1 << 40, commit: kid, tree: Kid::of_blob(b"y") }),
+            Reply::Conflict(3, Some(Entry::file(kid, 1))),
+            Reply::Conflict(0, None),
+            Reply::Alone,
+            Reply::Unsynced(5),
+        ];
+        for reply in replies {
+            let bytes = reply.encode().expect("it fits");
+            assert_eq!(Reply::decode(&bytes), Ok(reply));
+            assert!(Reply::decode(&bytes[..bytes.len() - 1]).is_err());
+        }
+    }
+}

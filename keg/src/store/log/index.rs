@@ -195,7 +195,11 @@ pub(crate) fn write_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
             Met::Damage(_) => {}
         },
     )?;
-    rows.sort_unstable_by_key(|(kid, place)| (*kid, place.at));
+    // Nearly always the first eight bytes decide.
+    let first = |kid: &Kid| kid.as_bytes().first_chunk().map(|start| u64::from_be_bytes(*start));
+    rows.sort_unstable_by(|(left, at), (right, to)| {
+        first(left).cmp(&first(right)).then_with(|| (left, at.at).cmp(&(right, to.at)))
+    });
     rows.dedup_by_key(|(kid, _)| *kid);
     let bytes = encode(size, &rows, &roots);
     crate::store::durable::replace_file(&index_path(dir, segment), &bytes)
