@@ -27,7 +27,6 @@ use std::cell::LazyCell;
 
 use crate::{kegs::Template, machine::Machine, table::Table};
 use clap::Parser;
-use std::cell::LazyCell;
 
 /// Measures Keg and its peers on this machine and prints medians.
 #[derive(Parser)]

@@ -75,7 +75,7 @@ const ETCD: [Measured; 2] = [
 /// Rates, latencies, events.
 pub fn measure(bench: &Bench) -> Vec<Table> {
     let runs = bench.runs.min(FEW);
-    let place = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+    let place = tempfile::tempdir_in(kegs::place()).expect("a directory");
     let (mut ours, mut theirs) = (<[Series; 4]>::default(), <[Series; 2]>::default());
     let [mut syncs, mut batches] = <[Sample; 2]>::default();
     let [mut heard, mut heard_late, mut told, mut told_late] = <[Sample; 4]>::default();
