@@ -7,7 +7,7 @@
 use crate::{
     Kid, NamePath,
     kid::KidPrefix,
-    object::{Commit, Tree},
+    object::{Commit, shards::Node},
 };
 
 /// What a decoder made of some bytes.
@@ -29,20 +29,19 @@ pub struct Decoder {
     /// Reads bytes and uses what it read.
     pub decode: fn(&[u8]) -> Decoded,
     /// Makes checksums fit, so that what is behind them is reached.
-    pub seal: fn(&mut Vec<u8>),
+    pub seal: fn(&mut [u8]),
     /// Most memory it may take, in bytes, for inputs of a few KiB.
     pub memory: usize,
 }
 
 /// For formats without checksums.
-pub(crate) fn unsealed(_: &mut Vec<u8>) {}
+pub(crate) fn unsealed(_: &mut [u8]) {}
 
 /// Replaces the last 32 bytes by the BLAKE3 of those before.
-pub(crate) fn seal_end(bytes: &mut Vec<u8>) {
+pub(crate) fn seal_end(bytes: &mut [u8]) {
     if let Some(at) = bytes.len().checked_sub(32) {
-        bytes.truncate(at);
-        let sum = blake3::hash(bytes);
-        bytes.extend_from_slice(sum.as_bytes());
+        let sum = blake3::hash(&bytes[..at]);
+        bytes[at..].copy_from_slice(sum.as_bytes());
     }
 }
 
@@ -96,9 +95,14 @@ pub fn all() -> Vec<Decoder> {
     all
 }
 
+/// A directory, or a node of one that is split.
 fn tree(bytes: &[u8]) -> Decoded {
-    let Ok(tree) = Tree::decode(bytes) else { return Decoded::Refused };
-    tree.encode().map_or(Decoded::Refused, Decoded::Canonical)
+    let encoded = match Node::decode(bytes) {
+        Ok(Node::Leaf(tree)) => tree.encode(),
+        Ok(Node::Index(index)) => index.encode(),
+        Err(_) => return Decoded::Refused,
+    };
+    encoded.map_or(Decoded::Refused, Decoded::Canonical)
 }
 
 fn commit(bytes: &[u8]) -> Decoded {

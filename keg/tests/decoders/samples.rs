@@ -70,6 +70,11 @@ fn objects(keg: &Keg) {
     let tree = full_tree(keg);
     keep("tree", "full", &tree.encode().unwrap());
     keep("tree", "empty", &Tree::default().encode().unwrap());
+    let golden = include_str!("../golden/shards.txt");
+    let split = golden.lines().find(|line| line.starts_with("02")).unwrap();
+    let digit = |at: usize| u8::from_str_radix(&split[at..at + 2], 16).unwrap();
+    let split: Vec<u8> = (0..split.len()).step_by(2).map(digit).collect();
+    keep("tree", "split", &split);
     let entry = keg.objects().put_tree(&tree).unwrap();
     keg.commit(Txn::new("t", "m").set(path("/full"), entry.clone())).unwrap();
     let parents = vec![Kid::of_blob(b"one"), Kid::of_blob(b"two")];

@@ -30,7 +30,7 @@ fn record(bytes: &[u8]) -> Decoded {
     Decoded::Canonical(out)
 }
 
-fn seal_record(bytes: &mut Vec<u8>) {
+fn seal_record(bytes: &mut [u8]) {
     let Some(size) = Record::parse(bytes).map(|record| record.size()) else { return };
     let sum = blake3::hash(&bytes[..size - CHECK]);
     bytes[size - CHECK..size].copy_from_slice(&sum.as_bytes()[..CHECK]);

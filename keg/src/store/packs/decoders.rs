@@ -42,7 +42,7 @@ fn read_block(bytes: &[u8]) -> Decoded {
     }))
 }
 
-fn seal_block(bytes: &mut Vec<u8>) {
+fn seal_block(bytes: &mut [u8]) {
     if let Some(at) = bytes.len().checked_sub(8) {
         let stored = (at as u32).saturating_sub(8);
         bytes[..4.min(at)].copy_from_slice(&stored.to_le_bytes()[..4.min(at)]);
@@ -74,7 +74,7 @@ fn data(bytes: &[u8]) -> Decoded {
 }
 
 /// Lets the footer fit what is between the start and it.
-fn seal_data(bytes: &mut Vec<u8>) {
+fn seal_data(bytes: &mut [u8]) {
     let Some(end) = bytes.len().checked_sub(FOOTER).filter(|end| *end >= MAGIC.len()) else {
         return;
     };
