@@ -128,7 +128,7 @@ fn a_directory_is_only_taken_for_what_it_is() {
     let good = fs::read_to_string(&format).unwrap();
     for (text, want) in [
         (good.replace(":1,", ":2,"), "version 2"),
-        (good.replace("\"incompat\":[]", "\"incompat\":[\"shards\"]"), "shards"),
+        (good.replace("\"incompat\":[]", "\"incompat\":[\"mirrors\"]"), "mirrors"),
         ("{".to_owned(), "unreadable"),
         (good.replace("\"keg\"", "\"git\""), "\"git\""),
     ] {
