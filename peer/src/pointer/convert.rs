@@ -40,7 +40,10 @@ const MAX_TOLD: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// More than [`MAX_ENTRIES`] or [`MAX_BYTES`].
-    #[error("it has over {MAX_ENTRIES} files or {} GiB; point at a part of it: #REF:PATH", MAX_BYTES >> 30)]
+    #[error(
+        "it has over {MAX_ENTRIES} files or {} GiB; point at a part of it: #REF:PATH",
+        MAX_BYTES >> 30
+    )]
     TooMuch,
     /// More than [`MAX_DEPTH`] or [`MAX_PATH`].
     #[error("its path {0}… is too long or too deep")]

@@ -28,35 +28,29 @@ fn repositories_that_mean_harm() {
     let (world, repo) = (world(), repository());
     let url = file_url(&repo);
     let blob = sh(&repo, "echo x | git hash-object -w --stdin");
-    for (name, entry) in [
-        ("dot-git", format!("100644 blob {blob}\\t.git")),
-        ("dot-git-upper", format!("100644 blob {blob}\\t.GIT")),
-        ("dot-dot", format!("100644 blob {blob}\\t..")),
-        ("slash", format!("100644 blob {blob}\\ta/b")),
-    ] {
-        // Git itself will not make some of them, so this one writes the tree's bytes.
-        let tree = format!(
-            "id=$(python3 -c \"import sys,os; m,n='{entry}'.replace('\\\\t','\\t').split('\\t'); \
-             sys.stdout.buffer.write(m.split()[0].encode()+b' '+n.encode()+b'\\0'+bytes.fromhex(m.split()[2]))\" \
-             | git hash-object -w -t tree --literally --stdin) \
-             && git update-ref refs/heads/{name} $(git commit-tree -m bad $id)"
-        );
-        sh(&repo, &tree);
-        let done = world.keg(&["point", "/lib/bad", &format!("{url}#{name}")]);
+    // Git itself will not make some of these, so this writes the tree's bytes.
+    let write = "import sys; sys.stdout.buffer.write(b'100644 ' + sys.argv[1].encode() + \
+                 b'\\0' + bytes.fromhex(sys.argv[2]))";
+    for (branch, name) in [("a", ".git"), ("b", ".GIT"), ("c", ".."), ("d", "a/b"), ("e", "git~1")]
+    {
+        let tree = format!("python3 -c \"{write}\" '{name}' {blob}");
+        let tree = format!("{tree} | git hash-object -w -t tree --literally --stdin");
+        let commit = format!("git commit-tree -m bad $({tree})");
+        sh(&repo, &format!("git update-ref refs/heads/{branch} $({commit})"));
+        let done = world.keg(&["point", "/lib/bad", &format!("{url}#{branch}")]);
         assert!(done.code == 5 && done.err.contains("Hint: "), "{name}: {done:?}");
+        let why = ["fsck", "bad", "contains", "taken over"].iter().any(|w| done.err.contains(w));
+        assert!(why, "{name}: {done:?}");
         assert_eq!(world.keg(&["ls", "/lib/bad"]).code, 1, "{name}: nothing was set");
     }
     // Hooks and helpers of the repository, and what asks for them, do nothing here.
     let mark = world.scratch().join("ran");
-    sh(
-        &repo,
-        &format!(
-            "printf '#!/bin/sh\\ntouch {0}\\n' > .git/hooks/post-checkout \
-         && chmod +x .git/hooks/post-checkout && printf '* filter=x\\n' > .gitattributes \
-         && git config filter.x.smudge 'touch {0}' && git config uploadpack.packObjectsHook 'touch {0}; cat' ",
-            mark.display()
-        ),
-    );
+    let touch = format!("touch {}", mark.display());
+    let hook = ".git/hooks/post-checkout";
+    sh(&repo, &format!("printf '#!/bin/sh\\n{touch}\\n' > {hook} && chmod +x {hook}"));
+    sh(&repo, &format!("git config uploadpack.packObjectsHook '{touch}; cat'"));
+    sh(&repo, &format!("git config filter.x.smudge '{touch}'"));
+    repo.write(".gitattributes", "* filter=x\n");
     repo.commit("Attributes");
     world.keg(&["point", "/lib/x", &url]).ok();
     assert!(!mark.exists());
