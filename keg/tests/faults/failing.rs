@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Of the calls of a job so many are tried, for each way to fail.
-const TRIES: usize = 20;
+const TRIES: usize = 7;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {

@@ -22,8 +22,8 @@ use super::{
 };
 
 /// Places of each file in which a bit flips, besides the first bytes.
-const PLACES: u64 = 10;
-/// The first bytes of a file, of which every third is tried.
+const PLACES: u64 = 5;
+/// The first bytes of a file, of which every sixth is tried.
 const FIRST: u64 = 48;
 
 /// A Keg that has files of every kind: loose and packed objects, sealed segments with indexes,
@@ -179,7 +179,7 @@ fn any_flipped_bit_is_named_or_does_not_matter() {
     for file in &found {
         let below = file.strip_prefix(&base).unwrap();
         let len = file.metadata().unwrap().len();
-        let first = (0..FIRST.min(len)).step_by(3);
+        let first = (0..FIRST.min(len)).step_by(6);
         let stride = (len / PLACES).max(1);
         let spread = (FIRST.min(len)..len).step_by(stride as usize);
         for at in first.chain(spread) {
@@ -189,5 +189,5 @@ fn any_flipped_bit_is_named_or_does_not_matter() {
             flipped += 1;
         }
     }
-    assert!(flipped > 200, "{flipped} bits of {} files", found.len());
+    assert!(flipped > 100, "{flipped} bits of {} files", found.len());
 }

@@ -12,9 +12,9 @@ use super::{
 };
 
 /// Of the steps of a job so many are tried, evenly spread, unless every one is asked for.
-const TRIES: usize = 25;
+const TRIES: usize = 12;
 /// So many of the last ones are tried in any case.
-const LAST: usize = 8;
+const LAST: usize = 6;
 /// Asks for every step.
 const ALL_STEPS: &str = "KEG_FAULTS_ALL";
 

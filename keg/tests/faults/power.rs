@@ -13,15 +13,15 @@ use super::{
 };
 
 /// After so many operations of a job the power goes.
-const MOMENTS: usize = 10;
+const MOMENTS: usize = 5;
 /// So many states at each moment, besides the nasty ones, have what a seed says.
-const RANDOM: u64 = 2;
+const RANDOM: u64 = 1;
 /// Every so many states the job is done again.
-const AGAIN: usize = 4;
+const AGAIN: usize = 6;
 /// So many syncs of a job fail, one at a time.
-const FAILED_SYNCS: usize = 6;
+const FAILED_SYNCS: usize = 3;
 /// Before so many calls of a job its process dies, before the power does.
-const KILLED: usize = 10;
+const KILLED: usize = 4;
 
 /// A job, what is beside its Keg, and where its Keg is put.
 struct Bench {
