@@ -1,6 +1,7 @@
 //! End to end: the real binaries as a person uses them, on a Keg of each test's own.
 
 pub mod http;
+pub mod link;
 pub mod look;
 pub mod netns;
 pub mod process;

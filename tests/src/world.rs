@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     http::{self, Answer},
+    netns::Namespace,
     process::{Done, Running, run},
     repo::Repo,
     rootfs::{self, Python},
@@ -32,6 +33,8 @@ pub struct World {
     extra: Vec<String>,
     /// Environment variables of every `keg …`.
     variables: Vec<(String, String)>,
+    /// Where every `keg …` runs, if not in the test's own.
+    namespace: Option<Namespace>,
     /// Git, registry, REST, web.
     pub url: String,
     /// Where it listens.
@@ -62,7 +65,8 @@ impl World {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = tempfile::tempdir().expect("a directory");
         let (url, extra, variables) = (String::new(), Vec::new(), Vec::new());
-        Self { dir, up: None, extra, variables, url, front: nowhere, router: nowhere }
+        let namespace = None;
+        Self { dir, up: None, extra, variables, namespace, url, front: nowhere, router: nowhere }
     }
 
     /// The Keg's directory.
@@ -111,6 +115,11 @@ impl World {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Runs every `keg …` from now on in a network namespace.
+    pub fn move_to(&mut self, namespace: &Namespace) {
+        self.namespace = Some(namespace.clone());
+    }
+
     /// The command that starts it.
     pub fn up_command(&self) -> Command {
         let mut command = self.keg_command(&["up", "--json"]);
@@ -124,6 +133,9 @@ impl World {
         let mut command = Command::new(binary());
         command.args(args).env("KEG_HOME", self.home()).env_remove("KEG_URL");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(namespace) = &self.namespace {
+            namespace.put(&mut command);
+        }
         command
     }
 

@@ -133,11 +133,6 @@ impl Server {
         change(&mut command);
         let exe = std::env::current_exe().expect("this program");
         command.env("KEG_EXE", exe);
-        Self::from(command)
-    }
-
-    /// A command that serves.
-    pub fn from(mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a server");
         let mut line = String::new();

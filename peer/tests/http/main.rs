@@ -44,7 +44,6 @@ const TESTS: &[Test] = tests![
     wire::one_percent_of_a_tree_costs_little,
     wire::one_percent_of_the_large_tree -> skips,
     wire::latency_is_paid_twice,
-    wire::lossy_lines -> skips,
 ];
 
 fn main() -> ExitCode {

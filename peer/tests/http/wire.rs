@@ -1,9 +1,7 @@
 //! What a change costs on the line: bytes with all headers, and round trips.
 
 use std::{
-    fs,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -143,54 +141,4 @@ pub fn latency_is_paid_twice() {
     let (requests, bytes) = line.take();
     println!("  200 ms round trips: {bytes} bytes in {time:.1?}, {requests} requests");
     assert_eq!(requests, 2);
-}
-
-/// 200 ms and 1% loss, in network namespaces of its own.
-pub fn lossy_lines() -> Outcome {
-    let probe = Command::new("tc").args(["qdisc", "help"]).output();
-    if probe.is_err() {
-        return Outcome::Skipped("there is no tc".to_owned());
-    }
-    let namespace = format!("keg-sync-{}", std::process::id());
-    let ip = |args: &[&str]| {
-        let done = Command::new("ip").args(args).output();
-        done.is_ok_and(|output| output.status.success())
-    };
-    if !ip(&["netns", "add", &namespace]) {
-        return Outcome::Skipped("no network namespace can be made".to_owned());
-    }
-    ip(&["-n", &namespace, "link", "set", "lo", "up"]);
-    let netem = ["-n", &namespace, "qdisc", "add", "dev", "lo", "root", "netem"];
-    let lossy = Command::new("tc").args(netem).args(["delay", "100ms", "loss", "1%"]).output();
-    let outcome = match lossy {
-        Ok(output) if output.status.success() => {
-            lossy_pull(&namespace);
-            Outcome::Passed
-        }
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Outcome::Skipped(format!("this kernel has no netem ({why})"))
-        }
-        Err(error) => Outcome::Skipped(format!("tc does not run: {error}")),
-    };
-    ip(&["netns", "del", &namespace]);
-    outcome
-}
-
-fn lossy_pull(namespace: &str) {
-    let (there, here) = (Place::new(), Place::new());
-    set(&there.keg, "/x", files(&there.keg, 1, 400, 20_000));
-    let exe = fs::read_link("/proc/self/exe").unwrap();
-    let enter = |args: &[&str]| {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(&exe).args(args).env("KEG_EXE", &exe);
-        command
-    };
-    let server = Server::from(enter(&["serve", there.home().to_str().unwrap()]));
-    let start = Instant::now();
-    let home = here.home().to_str().unwrap();
-    let pulled = enter(&["pull", &server.url, home, "/x"]).output().unwrap();
-    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stdout));
-    println!("  200 ms and 1% loss: {:.1?}", start.elapsed());
-    here.check_clean();
 }

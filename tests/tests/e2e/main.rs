@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod crashes;
 mod deploys;
+mod far;
 mod gc;
 mod history;
 mod isolation;
