@@ -3,6 +3,7 @@
 //! [`FileStore`] keeps them in a directory (`docs/store.md`), [`MemoryStore`] in memory. Both pass
 //! the conformance suite in [`crate::testing`].
 
+mod adopt;
 mod advance;
 mod audit;
 mod canonical;
@@ -10,6 +11,7 @@ pub(crate) mod condemned;
 pub(crate) mod decoders;
 pub(crate) mod durable;
 mod error;
+mod extend;
 mod faulty;
 mod file;
 pub(crate) mod format;
@@ -313,6 +315,16 @@ pub trait Master: Objects {
     /// # Errors
     /// What `plan` answers, or the disk's; then the root has not moved for any reader.
     fn advance(&self, plan: &mut Plan<'_>) -> Result<Root, crate::names::CommitError>;
+
+    /// Adds versions whose commits are here, in this order, if `from` is the newest one; returns
+    /// the newest one then. Durable on return, as by [`Master::advance`]; where a crash comes
+    /// between, the first of them may be there.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn extend(&self, from: &Kid, commits: &[Kid]) -> Result<Root, crate::names::CommitError> {
+        extend::one_by_one(self, from, commits)
+    }
 
     /// Reads everything there is and tells what it meets.
     ///

@@ -402,6 +402,10 @@ impl Master for FileStore {
         Ok(root)
     }
 
+    fn extend(&self, from: &Kid, commits: &[Kid]) -> Result<Root, CommitError> {
+        self.extend_log(from, commits)
+    }
+
     fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
         self.audit_with(None, visit)
     }

@@ -218,7 +218,8 @@ fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64
     Ok((Kid::from(hasher.finalize()), size))
 }
 
-fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes at the end of a file, runs of zeros as holes: its length is for the caller to set.
+pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     for piece in bytes.chunks(HOLE) {
         if piece.len() == HOLE && piece.iter().all(|byte| *byte == 0) {
             file.seek(SeekFrom::Current(HOLE as i64))?;

@@ -6,11 +6,13 @@ use crate::{
     names::{CommitError, Expected, Txn, Version},
     object::{Entry, Kind, Value},
     path::NamePath,
-    store::{Advance, Objects, Root},
+    store::Objects,
 };
 
 /// How far back a path's values are looked through for one that the other Keg has, in changes.
 const MAX_CHANGES: usize = 256;
+/// Versions added with one sync. Other writers wait meanwhile: some 50 ms.
+const EXTENDED: usize = 4096;
 
 /// What a path stands for; `/` is its newest version, a commit after all versions before it.
 pub(super) fn current(keg: &Keg, path: &NamePath) -> Result<Option<Entry>, SyncError> {
@@ -89,16 +91,16 @@ pub(super) fn set(
 fn versions(keg: &Keg, value: &Entry, old: Option<&Entry>) -> Result<Version, SyncError> {
     let (objects, root) = (keg.objects(), NamePath::root());
     let here = old.and_then(Entry::kid);
-    let Value::Commit { kid: newest } = value.value else {
+    let Value::Commit { kid: newest_there } = value.value else {
         return Err(CommitError::Root.into());
     };
-    let conflict = || SyncError::Conflict { path: root.clone(), here, there: Some(newest) };
+    let conflict = || SyncError::Conflict { path: root.clone(), here, there: Some(newest_there) };
     let start = keg.head()?;
     if Some(start.commit) != here {
         return Err(conflict());
     }
     let is_new = start.seq == 0;
-    let (mut kid, mut coming) = (newest, Vec::new());
+    let (mut kid, mut coming) = (newest_there, Vec::new());
     while Some(kid) != here {
         coming.push(kid);
         kid = match objects.commit(&kid)?.parents.as_slice() {
@@ -107,21 +109,17 @@ fn versions(keg: &Keg, value: &Entry, old: Option<&Entry>) -> Result<Version, Sy
             _ => return Err(conflict()),
         };
     }
+    coming.reverse();
     let mut before = start.commit;
-    for next in coming.into_iter().rev() {
-        let mut moved_away = None;
-        let root = keg.master().advance(&mut |objects, latest: Root| {
-            if latest.commit != before {
-                moved_away = Some(latest.commit);
-                return Ok(None);
+    for next in coming.chunks(EXTENDED) {
+        let newest = keg.master().extend(&before, next)?;
+        match next.last() {
+            Some(last) if newest.commit == *last => before = *last,
+            _ => {
+                let (path, there) = (NamePath::root(), Some(newest_there));
+                return Err(SyncError::Conflict { path, here: Some(newest.commit), there });
             }
-            Ok(Some(Advance { objects: vec![objects.get(&next)?], commit: next }))
-        })?;
-        if let Some(other) = moved_away {
-            let (path, there) = (NamePath::root(), Some(newest));
-            return Err(SyncError::Conflict { path, here: Some(other), there });
         }
-        before = root.commit;
     }
     Ok(keg.head()?)
 }

@@ -59,6 +59,12 @@ pub enum SyncError {
         /// Why.
         source: DecodeError,
     },
+    /// Two pulls of the same large file at once.
+    #[error("another pull or push is bringing {kid}; run it again when that is done")]
+    Busy {
+        /// The file.
+        kid: Kid,
+    },
     /// More than was allowed for.
     #[error("{what} are more than the limit of {limit}; allow more if you trust the other Keg")]
     TooMuch {

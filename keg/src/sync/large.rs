@@ -1,15 +1,8 @@
-//! Taking in a pack's frames, and blobs of more than 1 MiB: verified group by group, and, from
-//! 8 MiB on, kept in part when the connection breaks.
+//! Taking in a pack's frames, and blobs of more than 1 MiB: verified group by group.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::io::{self, Read, SeekFrom};
 
 use blake3::hazmat::ChainingValue;
-use rustix::fs::{FlockOperation, flock};
 
 use super::{
     MAX_BASE, MAX_FRAME,
@@ -17,6 +10,7 @@ use super::{
     error::{SyncError, local, protocol},
     groups::{GroupHasher, group_count, group_size, root},
     pack::{COMPRESSED, COPY, END, GROUPS, MAX_SENT, PATCHED, STORED},
+    partial::Part,
     walk::Listed,
     wire::Input,
 };
@@ -25,8 +19,6 @@ use crate::{
     store::{BlobRead, Objects},
 };
 
-/// From this size on the verified part of a blob is kept when the connection breaks.
-const PART_FROM: u64 = 8 << 20;
 /// Most bytes of a copy that are in memory at once.
 const COPIED: u64 = 1 << 20;
 
@@ -177,59 +169,47 @@ impl<'a, 'i> Frames<'a, 'i> {
     }
 }
 
-/// Receives and stores a blob of more than 1 MiB, of which `start` bytes are here.
+/// Receives and stores a blob of more than 1 MiB, of which `start` bytes are here; tells of each
+/// piece how long it was.
 pub(super) fn receive_large(
     keg: &Keg,
     frames: &mut Frames<'_, '_>,
     blob: &Listed,
     start: u64,
+    told: &mut dyn FnMut(u64),
 ) -> Result<(), SyncError> {
     if !start.is_multiple_of(group_size(blob.size)) || start >= blob.size {
         return Err(protocol("a blob that starts in the middle of a group"));
     }
     let groups = frames.groups(blob)?;
-    let part = if blob.size >= PART_FROM { Part::open(keg, &blob.kid)? } else { None };
+    let mut part = Part::open(keg, blob)?;
+    match &mut part {
+        Some(part) => part.begin_at(start, blob, &groups)?,
+        None if start > 0 => return Err(SyncError::Busy { kid: blob.kid }),
+        None => {}
+    }
     let hasher = GroupHasher::new(group_size(blob.size), start);
-    let mut coming = Coming {
-        frames,
-        blob,
-        groups,
-        next: (start / group_size(blob.size)) as usize,
-        hasher,
-        at: start,
-        failed: None,
-    };
-    let Some(mut part) = part else {
-        if start > 0 {
-            return Err(protocol("a part of a blob that is being fetched by somebody else"));
-        }
-        let put = keg.objects().put_blob(&mut coming);
-        if let Some(failed) = coming.failed {
-            return Err(failed);
-        }
-        return check(blob, put?.0);
-    };
-    if part.len()? < start {
-        return Err(protocol("a blob that starts after what is here of it"));
+    let next = (start / group_size(blob.size)) as usize;
+    let mut coming = Coming { frames, blob, groups, next, hasher, at: start, failed: None };
+    if let Some(mut part) = part {
+        part.fill(&mut coming, told)?;
+        return part.keep(keg, blob);
     }
-    part.begin_at(start)?;
-    part.fill(&mut coming)?;
-    let put = keg.objects().put_blob(&mut part.file);
-    // Right or wrong, it is not needed any more.
-    let _ = fs::remove_file(&part.path);
-    check(blob, put?.0)
-}
-
-fn check(blob: &Listed, found: Kid) -> Result<(), SyncError> {
-    if found == blob.kid {
-        return Ok(());
+    let put = keg.objects().put_blob(&mut coming);
+    if let Some(failed) = coming.failed {
+        return Err(failed);
     }
-    let what = "the part that was here was damaged; it is removed, run it again".into();
-    Err(SyncError::Wrong { kid: blob.kid, what })
+    let (found, size) = put?;
+    told(size);
+    if found != blob.kid {
+        let what = "its groups are right, but not the whole".into();
+        return Err(SyncError::Wrong { kid: blob.kid, what });
+    }
+    Ok(())
 }
 
 /// The bytes of a large blob as they come, each group checked at its end.
-struct Coming<'a, 'f, 'i> {
+pub(super) struct Coming<'a, 'f, 'i> {
     frames: &'a mut Frames<'f, 'i>,
     blob: &'a Listed,
     groups: Vec<ChainingValue>,
@@ -240,8 +220,13 @@ struct Coming<'a, 'f, 'i> {
 }
 
 impl Coming<'_, '_, '_> {
+    /// How many bytes have come, with those that were there.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// At most `most` more bytes, none at the end; and how many bytes of the blob are verified.
-    fn more(&mut self, most: usize) -> Result<(&[u8], u64), SyncError> {
+    pub(super) fn more(&mut self, most: usize) -> Result<(&[u8], u64), SyncError> {
         let left = self.blob.size - self.at;
         if left == 0 {
             return Ok((&[], self.at));
@@ -286,89 +271,4 @@ impl Read for Coming<'_, '_, '_> {
             }
         }
     }
-}
-
-/// What has come of a blob: `tmp/sync-K-….part`, locked while it is written.
-pub(super) struct Part {
-    path: PathBuf,
-    file: File,
-}
-
-impl Part {
-    /// How many bytes of a blob are in its part, in whole groups.
-    pub(super) fn there(keg: &Keg, kid: &Kid, size: u64) -> u64 {
-        if size < PART_FROM {
-            return 0;
-        }
-        let len = fs::metadata(part_path(keg, kid)).map_or(0, |meta| meta.len());
-        let group = group_size(size);
-        (len.min(size - 1) / group) * group
-    }
-
-    /// Opens a blob's part; `None`: somebody else is writing it.
-    fn open(keg: &Keg, kid: &Kid) -> Result<Option<Self>, SyncError> {
-        let path = part_path(keg, kid);
-        let what = || format!("opening {}", path.display());
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(local(what()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { path, file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(local(what())(error.into())),
-        }
-    }
-
-    fn len(&self) -> Result<u64, SyncError> {
-        let meta = self.file.metadata();
-        Ok(meta.map_err(local(format!("reading {}", self.path.display())))?.len())
-    }
-
-    fn begin_at(&mut self, start: u64) -> Result<(), SyncError> {
-        let begun = self.file.set_len(start).and_then(|()| self.file.seek(SeekFrom::Start(start)));
-        begun.map(drop).map_err(local(format!("writing {}", self.path.display())))
-    }
-
-    /// Writes the blob as it comes. When that fails the verified groups stay.
-    fn fill(&mut self, coming: &mut Coming<'_, '_, '_>) -> Result<(), SyncError> {
-        let mut verified = coming.at;
-        let filled = loop {
-            match coming.more(MAX_FRAME) {
-                Ok(([], _)) => break Ok(()),
-                Ok((bytes, sound)) => {
-                    let written = self.file.write_all(bytes);
-                    written.map_err(local(format!("writing {}", self.path.display())))?;
-                    verified = sound;
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        if filled.is_err() {
-            self.begin_at(verified)?;
-        }
-        filled?;
-        let back = self.file.seek(SeekFrom::Start(0));
-        back.map(drop).map_err(local(format!("reading {}", self.path.display())))
-    }
-}
-
-fn part_path(keg: &Keg, kid: &Kid) -> PathBuf {
-    keg.home().join("tmp").join(format!("sync-{kid}.part"))
-}
-
-/// Removes parts that nobody has come back for. Best effort: they only take space.
-pub(super) fn remove_old_parts(keg: &Keg, keep: Duration) {
-    let Ok(list) = fs::read_dir(keg.home().join("tmp")) else { return };
-    for entry in list.flatten() {
-        let name = entry.file_name();
-        let ours = name.to_str().is_some_and(|name| name.starts_with("sync-"));
-        if ours && is_older(&entry.path(), keep) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn is_older(path: &Path, keep: Duration) -> bool {
-    let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > keep))
 }

@@ -24,6 +24,7 @@ mod large;
 mod memo;
 mod message;
 mod pack;
+mod partial;
 mod parts;
 mod push;
 mod receive;

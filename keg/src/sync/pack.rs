@@ -230,9 +230,12 @@ pub(super) fn receive_pack(
                 Some(false) => check_there(objects, &blob)?,
                 Some(true) => {
                     let start = order.missing.start_of(index);
-                    receive_blob(keg, &mut frames, &blob, start)?;
+                    progress.bytes += start;
+                    receive_blob(keg, &mut frames, &blob, start, &mut |len| {
+                        progress.bytes += len;
+                        told(progress);
+                    })?;
                     progress.blobs += 1;
-                    progress.bytes += blob.size;
                     told(progress);
                 }
             }
@@ -270,9 +273,10 @@ fn receive_blob(
     frames: &mut Frames<'_, '_>,
     blob: &Listed,
     start: u64,
+    told: &mut dyn FnMut(u64),
 ) -> Result<(), SyncError> {
     if blob.size > GROUPED {
-        return receive_large(keg, frames, blob, start);
+        return receive_large(keg, frames, blob, start, told);
     }
     let mut bytes = Vec::with_capacity(blob.size as usize);
     while (bytes.len() as u64) < blob.size {
@@ -284,6 +288,7 @@ fn receive_blob(
         return Err(SyncError::Wrong { kid: blob.kid, what });
     }
     keg.objects().put(Kind::Blob, &bytes)?;
+    told(blob.size);
     Ok(())
 }
 

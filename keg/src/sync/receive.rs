@@ -5,8 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use super::{
     Limits, MAX_BLOBS, MAX_OBJECTS, SYNC_OBJECTS,
     error::{SyncError, protocol},
-    large::{Part, remove_old_parts},
     message::Missing,
+    partial::{Part, remove_old_parts},
     trees::{END, Held, Record, read_record},
     walk::{Ends, Listed, Met, Source, Walk},
     wire::Input,
