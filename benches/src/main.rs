@@ -22,6 +22,7 @@ mod table;
 mod text;
 mod trial;
 mod versions;
+mod wire;
 
 use std::cell::LazyCell;
 
@@ -55,7 +56,7 @@ struct Bench {
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 10] = [
+const TABLES: [(&str, Measure); 11] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
@@ -63,6 +64,7 @@ const TABLES: [(&str, Measure); 10] = [
     ("memory", memory::measure),
     ("store", store::measure),
     ("cas", cas::measure),
+    ("wire", wire::measure),
     ("machine", floor::measure),
     ("versions", versions::measure),
     ("growth", growth::measure),

@@ -6,6 +6,7 @@ mod error;
 mod find;
 mod front;
 mod output;
+mod progress;
 mod service;
 mod up;
 mod work;

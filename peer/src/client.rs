@@ -8,17 +8,18 @@ use std::{
 use keg::{
     Kid, NamePath,
     kid::KidPrefix,
-    sync::{Body, Transport, Verb},
+    sync::{Body, SyncError, Transport, Verb},
 };
-use ureq::{Agent, SendBody};
+use ureq::{Agent, SendBody, http::Response};
 use url::Url;
 
 use crate::http::MEDIA_TYPE;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(15);
-/// How long the other side may think before it answers: the end of a push is made durable there.
-const ANSWER: Duration = Duration::from_secs(600);
+/// How long the other side may say nothing, or take nothing: it may be hashing a file of a hundred
+/// gigabytes, or making a push durable.
+const SILENCE: Duration = Duration::from_secs(600);
 /// How long one request may take in all, with its body and its answer.
 const WHOLE: Duration = Duration::from_secs(24 * 3600);
 /// Most of a refusal that is read, in bytes.
@@ -73,7 +74,9 @@ impl Peer {
         }
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .timeout_per_write(Some(SILENCE))
             .timeout_global(Some(WHOLE))
             .max_redirects(0)
             .http_status_as_error(false)
@@ -130,13 +133,25 @@ impl Transport for Peer {
         };
         let mut response = sent.map_err(ureq::Error::into_io)?;
         if response.status() != 200 {
-            let status = response.status();
-            let reader = response.body_mut().with_config().limit(MAX_REFUSAL);
-            let text = reader.lossy_utf8(true).read_to_string().unwrap_or_default();
-            let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            return Err(io::Error::other(format!("{status}: {}", text.trim())));
+            return Err(refusal(&mut response));
         }
         Ok(Box::new(response.into_body().into_reader()))
+    }
+}
+
+/// Why another status than 200 came: from a Keg, from something before it, or from no Keg at all.
+fn refusal(response: &mut Response<ureq::Body>) -> io::Error {
+    let status = response.status();
+    let is_text = response.body().mime_type() == Some("text/plain");
+    let reader = response.body_mut().with_config().limit(MAX_REFUSAL);
+    let text = reader.lossy_utf8(true).read_to_string().unwrap_or_default();
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = text.trim().chars().map(plain).collect();
+    match status.as_u16() {
+        // As `crate::http` refuses.
+        403 | 415 | 500 | 503 if is_text => io::Error::other(SyncError::Refused { message: text }),
+        502..=504 => io::Error::other(format!("{status} from something before the other Keg")),
+        _ => io::Error::other(SyncError::NotAKeg { what: format!("it says {status}") }),
     }
 }
 

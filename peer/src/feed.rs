@@ -6,8 +6,8 @@ use axum::body::Body;
 use futures_util::StreamExt;
 use tokio::{io::AsyncWriteExt, process::ChildStdin, time::timeout};
 
-/// Longest silence of a client in the middle of its request. It may be reading from a slow disk.
-const IDLE: Duration = Duration::from_secs(120);
+/// Longest silence of a client in the middle of its request: it may be hashing a large file.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// Passes a body on to the child's stdin, which is closed at the end: a child whose client stopped
 /// early finds its input cut off. When the child takes no more, the rest is read and dropped. How

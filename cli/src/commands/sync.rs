@@ -1,9 +1,6 @@
 //! `keg pull`, `keg push`, `keg clone`: state moved between Kegs.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use keg::{
     Keg, NamePath,
@@ -18,30 +15,32 @@ use crate::{
     args::{Output, Sync},
     error::CommandError,
     find, output,
+    progress::Meter,
 };
 
 /// Fetches a path from another Keg, and sets it here.
 pub fn pull(args: &Sync) -> Result<(), CommandError> {
     let keg = find::keg()?;
     let (from, to) = paths(args)?;
-    let mut show = shower(args.output);
-    let mut options = options(args.force, &mut show);
-    let pulled = keg::sync::pull(&keg, &mut Peer::new(&args.url)?, &from, &to, &mut options)?;
-    done(args.output);
+    let mut peer = Peer::new(&args.url)?;
+    let (pulled, seconds) = metered(args.output, |show| {
+        keg::sync::pull(&keg, &mut peer, &from, &to, &mut options(args.force, show))
+    })?;
     complete(&keg, &args.url, &pulled.value);
     let kid = pulled.value.kid();
     let blobs = pulled.progress.blobs;
     if args.output.json {
         return output::json_line(&json!({
             "path": to.as_str(), "kid": kid, "changed": pulled.changed, "blobs": blobs,
-            "received": pulled.received,
+            "bytes": pulled.progress.bytes, "received": pulled.received, "seconds": seconds,
         }));
     }
     let what = if pulled.changed { "is now" } else { "was already" };
     let short = kid.map_or_else(|| "-".to_owned(), |kid| kid.short());
     output::line(&format!(
-        "{to} {what} {short}: {blobs} blobs, {} received",
-        output::bytes(pulled.received)
+        "{to} {what} {short}: {blobs} files, {} received{}",
+        output::bytes(pulled.received),
+        rate(pulled.received, seconds)
     ))
 }
 
@@ -49,40 +48,47 @@ pub fn pull(args: &Sync) -> Result<(), CommandError> {
 pub fn push(args: &Sync) -> Result<(), CommandError> {
     let keg = find::keg()?;
     let (from, to) = paths(args)?;
-    let mut show = shower(args.output);
-    let mut options = options(args.force, &mut show);
-    let pushed = keg::sync::push(&keg, &mut Peer::new(&args.url)?, &from, &to, &mut options)?;
-    done(args.output);
+    let mut peer = Peer::new(&args.url)?;
+    let (pushed, seconds) = metered(args.output, |show| {
+        keg::sync::push(&keg, &mut peer, &from, &to, &mut options(args.force, show))
+    })?;
     let kid = pushed.value.kid();
     if args.output.json {
         return output::json_line(&json!({
             "path": to.as_str(), "kid": kid, "seq": pushed.seq, "blobs": pushed.blobs,
+            "sent": pushed.sent, "seconds": seconds,
         }));
     }
     let what = if pushed.seq.is_some() { "is now" } else { "was already" };
     let short = kid.map_or_else(|| "-".to_owned(), |kid| kid.short());
-    output::line(&format!("{to} there {what} {short}: {} blobs sent", pushed.blobs))
+    output::line(&format!(
+        "{to} there {what} {short}: {} files, {} sent{}",
+        pushed.blobs,
+        output::bytes(pushed.sent),
+        rate(pushed.sent, seconds)
+    ))
 }
 
 /// Makes a new Keg that has everything another one has: a backup, or its restoration.
 pub fn clone(url: &str, dir: &Path, how: Output) -> Result<(), CommandError> {
-    let mut show = shower(how);
-    let mut options = options(false, &mut show);
-    let (keg, pulled) = keg::sync::clone(dir, &mut Peer::new(url)?, &mut options)?;
-    done(how);
+    let mut peer = Peer::new(url)?;
+    let ((keg, pulled), seconds) =
+        metered(how, |show| keg::sync::clone(dir, &mut peer, &mut options(false, show)))?;
     let head = keg.head()?;
     complete(&keg, url, &keg.objects().tree_entry(&head.tree)?);
     if how.json {
         return output::json_line(&json!({
             "home": dir, "version": head.commit, "seq": head.seq, "received": pulled.received,
+            "seconds": seconds,
         }));
     }
     output::line(&format!(
-        "{} has all {} versions up to {}, {} received",
+        "{} has all {} versions up to {}, {} received{}",
         dir.display(),
         head.seq,
         head.commit.short(),
-        output::bytes(pulled.received)
+        output::bytes(pulled.received),
+        rate(pulled.received, seconds)
     ))
 }
 
@@ -98,6 +104,25 @@ fn complete(keg: &Keg, url: &str, value: &Entry) {
     }
 }
 
+/// Runs something that says how far it is; its result, and how many seconds it took.
+fn metered<T>(
+    how: Output,
+    run: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, SyncError>,
+) -> Result<(T, f64), CommandError> {
+    let mut meter = Meter::new(how.json);
+    let done = run(&mut |progress| meter.show(&progress));
+    meter.clear();
+    Ok((done?, meter.seconds()))
+}
+
+/// What is worth saying of something that took its time.
+fn rate(bytes: u64, seconds: f64) -> String {
+    if seconds < 1.0 {
+        return String::new();
+    }
+    format!(" in {seconds:.1} s, {}/s", output::bytes((bytes as f64 / seconds) as u64))
+}
+
 fn paths(args: &Sync) -> Result<(NamePath, NamePath), CommandError> {
     let from: NamePath = args.path.parse()?;
     let to = args.to.as_ref().map_or(Ok(from.clone()), |to| to.parse())?;
@@ -108,27 +133,6 @@ fn options<'a>(force: bool, progress: &'a mut dyn FnMut(Progress)) -> Options<'a
     Options { author: author(), force, limits: Limits::default(), progress }
 }
 
-fn shower(how: Output) -> impl FnMut(Progress) {
-    let terminal = std::io::stderr().is_terminal() && !how.json;
-    move |now: Progress| {
-        if terminal {
-            let (bytes, total) = (output::bytes(now.bytes), output::bytes(now.bytes_total));
-            let text = format!(
-                "{} trees, {} of {} blobs, {bytes} of {total}",
-                now.objects, now.blobs, now.blobs_total
-            );
-            // Progress that cannot be shown stops nothing.
-            write!(std::io::stderr().lock(), "\r{text}\x1b[K").unwrap_or_default();
-        }
-    }
-}
-
-fn done(how: Output) {
-    if std::io::stderr().is_terminal() && !how.json {
-        eprint!("\r\x1b[K");
-    }
-}
-
 impl From<PeerError> for CommandError {
     fn from(error: PeerError) -> Self {
         Self::user(error.to_string()).hint("give the address that `keg up` printed over there")
@@ -137,22 +141,41 @@ impl From<PeerError> for CommandError {
 
 impl From<SyncError> for CommandError {
     fn from(error: SyncError) -> Self {
+        let hint = match &error {
+            SyncError::Store(_) | SyncError::Names(_) | SyncError::Commit(_) => "",
+            SyncError::Connection { .. } => {
+                "run it again: what has come is kept; `keg status` over there shows whether it is \
+                 up"
+            }
+            SyncError::NotAKeg { .. } => "give the address that `keg up` printed over there",
+            SyncError::Version { .. } => "use the same release of keg on both sides",
+            SyncError::Conflict { path, .. } if *path == NamePath::root() => {
+                "`/` is taken over whole, by a Keg without versions of its own: clone into another \
+                 directory, or pull the paths you want"
+            }
+            SyncError::Conflict { .. } => {
+                "look at both, then pull or push with --force to replace the one that is not \
+                 needed: its versions stay"
+            }
+            SyncError::Absent { path } => {
+                let hint = format!("`keg ls {}` shows what is there", parent(path));
+                return Self::user(error.to_string()).hint(hint);
+            }
+            SyncError::Refused { message } if message.contains("there is nothing at") => {
+                "`keg ls` over there shows what is there"
+            }
+            SyncError::Refused { .. } => "the log of `keg up` over there may say more",
+            _ => "run it again; what has come is kept",
+        };
         match error {
             SyncError::Store(error) => error.into(),
             SyncError::Names(error) => error.into(),
             SyncError::Commit(error) => error.into(),
             SyncError::Connection { source } => {
-                Self::user("the connection to the other Keg failed").because(source).hint(
-                    "run it again: what has come is kept; `keg status` over there shows whether \
-                     it is up",
-                )
+                Self::user("the connection to the other Keg failed").because(source).hint(hint)
             }
-            SyncError::Absent { ref path, remote } => {
-                let there = if remote { " over there" } else { "" };
-                let hint = format!("`keg ls {}`{there} shows what is there", parent(path));
-                Self::user(error.to_string()).hint(hint)
-            }
-            error => Self::user(error.to_string()),
+            SyncError::Io { source, .. } => source.into(),
+            error => Self::user(error.to_string()).hint(hint),
         }
     }
 }

@@ -114,6 +114,7 @@ pub fn collect(
         files.check_writable()?;
         prepare(home)?;
         lock = lock_file(&home.join("gc/lock"))?;
+        crate::sync::remove_old_parts(keg);
         Some(Flock::try_exclusive(&lock)?.ok_or(GcError::Busy)?)
     };
     let mut policy = Policy::of(keg)?;

@@ -53,7 +53,7 @@ pub fn fetch(
     let mut memo = Memo::open(keg, transport.name(), &want_text(want));
     let haves = haves.iter().filter_map(entry_named).take(MAX_HAVES).collect();
     let mut fetch = Fetch { keg, transport, want, limits, progress, memo: &mut memo };
-    let fetched = fetch.run(haves, &mut |_| Ok(true))?;
+    let fetched = fetch.run(haves, &mut |_, _| Ok(true))?;
     memo.resume = None;
     memo.save()?;
     Ok(fetched)
@@ -74,6 +74,9 @@ pub fn pull(
     let here = apply::current(keg, to)?;
     let mut memo = Memo::open(keg, transport.name(), &format!("{from} {to}"));
     let seen = memo.seen;
+    // A Keg that has moved is known by what it has, not by its address.
+    let mine =
+        here.as_ref().and_then(entry_named).filter(|(_, kid)| seen.is_none() && memo.came(kid));
     let want = Want::Path(from.clone());
     let message = format!("Pull {from} from {}", transport.name());
     let mut fetch = Fetch {
@@ -86,7 +89,8 @@ pub fn pull(
     };
     let force = options.force;
     let mut ahead = false;
-    let mut decide = |value: &Entry| {
+    let mut decide = |value: &Entry, base: Option<(Kind, Kid)>| {
+        let seen = seen.or_else(|| mine.filter(|_| base == mine).map(|(_, kid)| Some(kid)));
         let standing = standing(keg.objects(), here.as_ref(), value, seen)?;
         if standing == Standing::Apart && !force {
             let (here, there) = (here.as_ref().and_then(Entry::kid), value.kid());
@@ -199,8 +203,9 @@ struct Fetch<'a> {
     memo: &'a mut Memo,
 }
 
-/// Looks at the value before its blobs are fetched, and says whether they are wanted.
-type Decide<'a> = dyn FnMut(&Entry) -> Result<bool, SyncError> + 'a;
+/// Looks at the value, and at what it was compared with, before its blobs are fetched, and says
+/// whether they are wanted.
+type Decide<'a> = dyn FnMut(&Entry, Option<(Kind, Kid)>) -> Result<bool, SyncError> + 'a;
 
 impl Fetch<'_> {
     fn run(
@@ -237,7 +242,7 @@ impl Fetch<'_> {
             ..Progress::default()
         };
         (self.progress)(progress);
-        let wanted = decide(&value)?;
+        let wanted = decide(&value, base)?;
         if wanted && progress.blobs_total > 0 {
             let Received { ends, missing, .. } = received;
             let order = PackOrder { value: value.clone(), base, ends, missing };
@@ -282,7 +287,10 @@ impl Fetch<'_> {
             memo.save()
         };
         let limits = self.limits;
-        let expecting = Expecting { value: &value, base, haves: &asked.haves, limits, durable };
+        let progress = &mut *self.progress;
+        let told = &mut |objects| progress(Progress { objects, ..Progress::default() });
+        let haves = &asked.haves;
+        let expecting = Expecting { value: &value, base, haves, limits, durable, told };
         let received = receive_trees(self.keg, &mut input, expecting)?;
         Ok((value, base, received, input.count()))
     }

@@ -67,6 +67,11 @@ impl<'a> LargeSender<'a> {
         Ok(Self { kid, from, base, at, size, copy: None })
     }
 
+    /// Up to where it has been sent.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// Appends the next frame, if a piece makes one; `false` at the end.
     pub(super) fn step(&mut self, out: &mut Vec<u8>) -> Result<bool, SyncError> {
         let most = if self.base.is_some() { PIECE } else { MAX_FRAME };

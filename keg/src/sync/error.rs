@@ -37,6 +37,20 @@ pub enum SyncError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Something else answers there.
+    #[error("no Keg answers there: {what}")]
+    NotAKeg {
+        /// What does.
+        what: String,
+    },
+    /// A Keg of another release.
+    #[error("the other Keg speaks version {theirs} of the protocol, this one version {ours}")]
+    Version {
+        /// Theirs.
+        theirs: u8,
+        /// This one's.
+        ours: u8,
+    },
     /// The other side does not keep to the protocol (`docs/sync.md`).
     #[error("the other Keg does not keep to the protocol: {what}")]
     Protocol {
@@ -80,17 +94,14 @@ pub enum SyncError {
         message: String,
     },
     /// Nothing is there to be pulled or pushed.
-    #[error("there is nothing at {path} in the {} Keg", if *.remote { "other" } else { "local" })]
+    #[error("there is nothing at {path}")]
     Absent {
         /// Where.
         path: NamePath,
-        /// Whether it was looked up there.
-        remote: bool,
     },
     /// Both sides have changed the name; neither was touched.
     #[error(
-        "{path} has changed on both sides: here it is {}, there {}; look at both, then pull or \
-         push with --force to replace the one that is not needed (its versions stay)",
+        "{path} has changed on both sides: here it is {}, there {}",
         shown(.here), shown(.there)
     )]
     Conflict {
@@ -124,7 +135,10 @@ pub(super) fn local(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> S
     move |source| SyncError::Io { what: what.to_string(), source }
 }
 
-/// A [`SyncError::Connection`].
-pub(super) fn broken(source: io::Error) -> SyncError {
-    SyncError::Connection { source }
+/// A [`SyncError::Connection`], or what a [`super::Transport`] has told in words of its own.
+pub(super) fn broken(error: io::Error) -> SyncError {
+    match error.downcast::<SyncError>() {
+        Ok(told) => told,
+        Err(source) => SyncError::Connection { source },
+    }
 }

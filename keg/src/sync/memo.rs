@@ -3,7 +3,11 @@
 //!
 //! `run/sync/<16 digits>.json`, a file for each other Keg and path.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value as Json, json};
 
@@ -15,6 +19,8 @@ use crate::{Keg, Kid};
 
 /// Largest file that is read.
 const MAX_MEMO: u64 = 64 << 10;
+/// Most files that are looked through for a path.
+const MAX_LOOKED: usize = 4096;
 
 /// The memory of one path of another Keg.
 pub(super) struct Memo {
@@ -33,17 +39,22 @@ impl Memo {
         let file = keg.run_dir().join("sync").join(format!("{}.json", &name[..16]));
         let mut memo =
             Self { file, peer: peer.to_owned(), path: path.to_owned(), seen: None, resume: None };
-        let small = fs::metadata(&memo.file).is_ok_and(|meta| meta.len() <= MAX_MEMO);
-        let text = if small { fs::read(&memo.file).unwrap_or_default() } else { Vec::new() };
-        let json: Json = serde_json::from_slice(&text).unwrap_or_default();
+        let json = read(&memo.file);
         if json["peer"] == *peer && json["path"] == *path {
-            memo.seen = match &json["seen"] {
-                Json::Bool(false) => Some(None),
-                other => kid(other).map(Some),
-            };
+            memo.seen = seen(&json["seen"]);
             memo.resume = resume(&json["resume"]);
         }
         memo
+    }
+
+    /// Whether this value came by the same path, from whichever Keg: one that is reached by another
+    /// address now, or one that is in step with it. Then nobody has changed it here since.
+    pub(super) fn came(&self, kid: &Kid) -> bool {
+        let Some(Ok(list)) = self.file.parent().map(fs::read_dir) else { return false };
+        list.flatten().take(MAX_LOOKED).any(|entry| {
+            let json = read(&entry.path());
+            json["path"] == *self.path && seen(&json["seen"]) == Some(Some(*kid))
+        })
     }
 
     /// Writes it down.
@@ -72,6 +83,20 @@ impl Memo {
             temporary.persist(&self.file).map_err(|error| error.error)
         });
         written.map(drop).map_err(local(format!("writing {}", self.file.display())))
+    }
+}
+
+/// A file that is lost or none is an empty one.
+fn read(file: &Path) -> Json {
+    let small = fs::metadata(file).is_ok_and(|meta| meta.len() <= MAX_MEMO);
+    let text = if small { fs::read(file).unwrap_or_default() } else { Vec::new() };
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn seen(json: &Json) -> Option<Option<Kid>> {
+    match json {
+        Json::Bool(false) => Some(None),
+        other => kid(other).map(Some),
     }
 }
 

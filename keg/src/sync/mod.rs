@@ -35,13 +35,17 @@ mod trees;
 mod walk;
 mod wire;
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 
 use crate::object::MAX_OBJECT;
 
 pub use client::{Pulled, clone, fetch, pull};
 pub use error::SyncError;
 pub use message::Want;
+pub(crate) use part::remove_old_parts;
 pub use push::{Pushed, push};
 pub use serve::serve;
 
@@ -67,6 +71,8 @@ const MAX_DOCUMENT: usize = MAX_OBJECT;
 const SYNC_BYTES: u64 = 64 << 20;
 /// … or this many objects.
 const SYNC_OBJECTS: u64 = 8192;
+/// … and on a slow line each time this much time has passed.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
 
 /// What a request asks for: each is answered by one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

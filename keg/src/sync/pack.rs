@@ -3,10 +3,10 @@
 //! All missing blobs one after the other are one run of bytes; each frame gives the next piece of
 //! it. Small blobs share a frame; a frame that refers to a base belongs to one blob.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    GROUPED, MAX_BASE, MAX_BLOBS, MAX_FRAME, Progress, SYNC_BYTES, SYNC_OBJECTS,
+    GROUPED, MAX_BASE, MAX_BLOBS, MAX_FRAME, Progress, SYNC_BYTES, SYNC_EVERY, SYNC_OBJECTS,
     codec::compress,
     delta::LargeSender,
     error::{SyncError, protocol},
@@ -93,6 +93,17 @@ impl Source for Here<'_> {
     }
 }
 
+/// Bytes of the missing blobs.
+pub(super) fn missing_bytes(objects: &dyn Objects, order: &PackOrder) -> Result<u64, SyncError> {
+    let (mut blobs, mut bytes) = (Blobs::new(objects, order), 0u64);
+    while let Some((index, blob)) = blobs.next()? {
+        if order.missing.bits.get(index) == Some(true) {
+            bytes = bytes.saturating_add(blob.size);
+        }
+    }
+    Ok(bytes)
+}
+
 /// Sends the missing blobs, chunk by chunk.
 pub(super) struct PackSender<'a> {
     objects: &'a dyn Objects,
@@ -103,6 +114,8 @@ pub(super) struct PackSender<'a> {
     shared: Vec<u8>,
     large: Option<LargeSender<'a>>,
     sent: u64,
+    /// Of the blobs, with those that are there of large ones.
+    bytes: u64,
     ended: bool,
 }
 
@@ -110,7 +123,12 @@ impl<'a> PackSender<'a> {
     pub(super) fn new(objects: &'a dyn Objects, order: &'a PackOrder) -> Self {
         let blobs = Blobs::new(objects, order);
         let (out, shared) = (Vec::new(), Vec::new());
-        Self { objects, blobs, order, out, shared, large: None, sent: 0, ended: false }
+        Self { objects, blobs, order, out, shared, large: None, sent: 0, bytes: 0, ended: false }
+    }
+
+    /// How many blobs have been sent, and how many bytes of blobs.
+    pub(super) fn sent(&self) -> (u64, u64) {
+        (self.sent, self.bytes)
     }
 
     /// The next bytes; `None` at the end.
@@ -118,7 +136,10 @@ impl<'a> PackSender<'a> {
         while !self.ended && self.out.len() < CHUNK {
             match &mut self.large {
                 Some(large) => {
-                    if !large.step(&mut self.out)? {
+                    let before = large.at();
+                    let more = large.step(&mut self.out)?;
+                    self.bytes += large.at() - before;
+                    if !more {
                         self.large = None;
                     }
                 }
@@ -145,6 +166,7 @@ impl<'a> PackSender<'a> {
         if blob.size > GROUPED {
             self.flush()?;
             let start = self.order.missing.start_of(index);
+            self.bytes += start;
             self.large = Some(LargeSender::new(self.objects, blob, start, &mut self.out)?);
             return Ok(());
         }
@@ -157,6 +179,7 @@ impl<'a> PackSender<'a> {
             let what = format!("a tree says {} bytes, but it has {}", blob.size, bytes.len());
             return Err(StoreError::Corrupt { kid: blob.kid, what }.into());
         }
+        self.bytes += blob.size;
         if let Some(base) = blob.base.and_then(|base| self.base(&base)) {
             let patch = compress(&bytes, Some(&base))?;
             if patch.len() * WORTH <= bytes.len() {
@@ -222,7 +245,7 @@ pub(super) fn receive_pack(
     let objects = keg.objects();
     let mut blobs = Blobs::new(objects, order);
     let mut frames = Frames::new(input, objects);
-    let mut synced = (0, 0);
+    let mut synced = (0, 0, Instant::now());
     let mut receive = || -> Result<(), SyncError> {
         while let Some((index, blob)) = blobs.next()? {
             match order.missing.bits.get(index) {
@@ -240,9 +263,10 @@ pub(super) fn receive_pack(
                 }
             }
             let since = (progress.bytes - synced.0, progress.blobs - synced.1);
-            if since.0 >= SYNC_BYTES || since.1 >= SYNC_OBJECTS {
+            let late = since.1 > 0 && synced.2.elapsed() >= SYNC_EVERY;
+            if since.0 >= SYNC_BYTES || since.1 >= SYNC_OBJECTS || late {
                 objects.sync()?;
-                synced = (progress.bytes, progress.blobs);
+                synced = (progress.bytes, progress.blobs, Instant::now());
             }
         }
         Ok(())

@@ -25,6 +25,8 @@ use crate::{
 
 /// From this size on the verified part of a blob is kept when the connection breaks.
 const PART_FROM: u64 = 8 << 20;
+/// Parts that nobody has come back for are removed after a week.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What has come of a blob: `tmp/sync-K-….part`, locked while it is written.
 pub(super) struct Part {
@@ -157,18 +159,18 @@ fn part_path(keg: &Keg, kid: &Kid) -> PathBuf {
 }
 
 /// Removes parts that nobody has come back for. Best effort: they only take space.
-pub(super) fn remove_old_parts(keg: &Keg, keep: Duration) {
+pub(crate) fn remove_old_parts(keg: &Keg) {
     let Ok(list) = fs::read_dir(keg.home().join("tmp")) else { return };
     for entry in list.flatten() {
         let name = entry.file_name();
         let ours = name.to_str().is_some_and(|name| name.starts_with("sync-"));
-        if ours && is_older(&entry.path(), keep) {
+        if ours && is_old(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-fn is_older(path: &Path, keep: Duration) -> bool {
+fn is_old(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > keep))
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEEP))
 }

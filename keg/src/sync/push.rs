@@ -7,7 +7,7 @@ use super::{
     error::{SyncError, broken, protocol},
     memo::Memo,
     message::{Missing, Offer, PackOrder},
-    pack::PackSender,
+    pack::{PackSender, missing_bytes},
     serve::{CONFLICT, DONE, WANTED},
     trees::TreeSender,
     walk::{entry_kid, entry_named},
@@ -32,6 +32,8 @@ pub struct Pushed {
     pub seq: Option<u64>,
     /// Blobs that were missing there.
     pub blobs: u64,
+    /// Bytes of the last two requests.
+    pub sent: u64,
 }
 
 /// Sets `to` there to what `from` is here, sending what is missing there. Its former value there
@@ -46,7 +48,7 @@ pub fn push(
     to: &NamePath,
     options: &mut Options<'_>,
 ) -> Result<Pushed, SyncError> {
-    let absent = || SyncError::Absent { path: from.clone(), remote: false };
+    let absent = || SyncError::Absent { path: from.clone() };
     let value = apply::current(keg, from)?.ok_or_else(absent)?;
     let mut memo = Memo::open(keg, transport.name(), &format!("{to} {from}"));
     let here = entry_kid(&value);
@@ -74,13 +76,13 @@ pub fn push(
         if found.as_ref() == Some(&offer.value) {
             memo.seen = Some(here);
             memo.save()?;
-            return Ok(Pushed { value: offer.value, seq: None, blobs: 0 });
+            return Ok(Pushed { value: offer.value, seq: None, blobs: 0, sent: 0 });
         }
         let there = found.as_ref().and_then(Entry::kid);
         let replace = match (&found, &there) {
             (None, _) => true,
             (Some(_), Some(_)) if options.force || memo.seen == Some(there) => true,
-            (Some(_), Some(kid)) => was_ours(keg, from, &offer.value, kid)?,
+            (Some(_), Some(kid)) => memo.came(kid) || was_ours(keg, from, &offer.value, kid)?,
             (Some(_), None) => false,
         };
         if !replace {
@@ -140,13 +142,38 @@ fn offer_once(
     };
     input.end()?;
     drop(input);
-    let blobs = missing.bits.ones();
-    progress(Progress { blobs_total: blobs, ..Progress::default() });
+    let sent = stream.made;
     let ends = trees.into_ends();
     let order = PackOrder { value: offer.value.clone(), base, ends, missing };
-    let mut pack = PackSender::new(objects, &order);
-    let mut more = || pack.next();
-    let mut stream = Chunks::new(offer.encode_pack(&order)?, &mut more);
+    offer_pack(keg, transport, offer, &order, sent, progress)
+}
+
+/// The second round trip, after so many bytes of the first.
+fn offer_pack(
+    keg: &Keg,
+    transport: &mut dyn Transport,
+    offer: &Offer,
+    order: &PackOrder,
+    before: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Offered, SyncError> {
+    let objects = keg.objects();
+    let blobs = order.missing.bits.ones();
+    let bytes_total = missing_bytes(objects, order)?;
+    let mut pack = PackSender::new(objects, order);
+    let mut more = || {
+        let chunk = pack.next()?;
+        let (blobs_sent, bytes) = pack.sent();
+        progress(Progress {
+            blobs: blobs_sent,
+            blobs_total: blobs,
+            bytes,
+            bytes_total,
+            objects: 0,
+        });
+        Ok(chunk)
+    };
+    let mut stream = Chunks::new(offer.encode_pack(order)?, &mut more);
     let answer = transport.exchange(Verb::OfferPack, Body::Stream(&mut stream));
     let mut input = match stream.failed.take() {
         Some(error) => return Err(error),
@@ -157,7 +184,8 @@ fn offer_once(
             let seq = input.number(u64::MAX, "the number of a version")?;
             input.kid()?;
             input.end()?;
-            Ok(Offered::Done(Pushed { value: offer.value.clone(), seq: Some(seq), blobs }))
+            let (value, sent) = (offer.value.clone(), before + stream.made);
+            Ok(Offered::Done(Pushed { value, seq: Some(seq), blobs, sent }))
         }
         CONFLICT => Ok(Offered::Conflict(input.entry()?)),
         other => Err(protocol(format!("an answer of kind {other}"))),
@@ -171,13 +199,15 @@ type More<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, SyncError> + 'a;
 struct Chunks<'a> {
     chunk: Vec<u8>,
     at: usize,
+    /// Bytes that were read.
+    made: u64,
     more: &'a mut More<'a>,
     failed: Option<SyncError>,
 }
 
 impl<'a> Chunks<'a> {
     fn new(head: Vec<u8>, more: &'a mut More<'a>) -> Self {
-        Self { chunk: head, at: 0, more, failed: None }
+        Self { chunk: head, at: 0, made: 0, more, failed: None }
     }
 }
 
@@ -196,6 +226,7 @@ impl Read for Chunks<'_> {
         let len = buf.len().min(self.chunk.len() - self.at);
         buf[..len].copy_from_slice(&self.chunk[self.at..self.at + len]);
         self.at += len;
+        self.made += len as u64;
         Ok(len)
     }
 }

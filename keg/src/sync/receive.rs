@@ -1,9 +1,12 @@
 //! Taking in the trees and commits of a value, and finding out which of its blobs are missing.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::Instant,
+};
 
 use super::{
-    Limits, MAX_BLOBS, MAX_OBJECTS, SYNC_OBJECTS,
+    Limits, MAX_BLOBS, MAX_OBJECTS, SYNC_EVERY, SYNC_OBJECTS,
     error::{SyncError, protocol},
     message::Missing,
     partial::{Part, remove_old_parts},
@@ -19,8 +22,6 @@ use crate::{
 
 /// How much of this Keg's own history is looked through to believe that a commit is here.
 const MAX_HELD: usize = 1 << 22;
-/// Parts of blobs that nobody has come back for are removed after a week.
-const KEEP_PARTS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the first round trip has brought.
 pub(super) struct Received {
@@ -42,6 +43,8 @@ pub(super) struct Expecting<'a> {
     pub(super) limits: Limits,
     /// Is told how many objects have come and are durable.
     pub(super) durable: &'a mut dyn FnMut(u64) -> Result<(), SyncError>,
+    /// Is told how many objects have come.
+    pub(super) told: &'a mut dyn FnMut(u64),
 }
 
 /// Stores the records of a walk as they come, each checked against the KID that is expected next.
@@ -51,7 +54,7 @@ pub(super) fn receive_trees(
     input: &mut Input<'_>,
     expecting: Expecting<'_>,
 ) -> Result<Received, SyncError> {
-    remove_old_parts(keg, KEEP_PARTS);
+    remove_old_parts(keg);
     let objects = keg.objects();
     let mut walk = Walk::new(expecting.value, expecting.base, Ends::default());
     let mut held = Held::new(objects, MAX_HELD);
@@ -69,15 +72,18 @@ pub(super) fn receive_trees(
         bytes: 0,
         limits: Limits { objects: limits.objects.min(MAX_OBJECTS), ..limits },
     };
-    let mut durable = 0;
+    let (mut durable, mut synced) = (0, Instant::now());
     let ended = loop {
         match walk.step(&mut receiving) {
-            Ok(true) if receiving.came - durable >= SYNC_OBJECTS => {
-                objects.sync()?;
-                durable = receiving.came;
-                (expecting.durable)(durable)?;
+            Ok(true) => {
+                (expecting.told)(receiving.came);
+                let since = receiving.came - durable;
+                if since >= SYNC_OBJECTS || (since > 0 && synced.elapsed() >= SYNC_EVERY) {
+                    objects.sync()?;
+                    (durable, synced) = (receiving.came, Instant::now());
+                    (expecting.durable)(durable)?;
+                }
             }
-            Ok(true) => {}
             Ok(false) => break receiving.end(),
             Err(error) => break Err(error),
         }

@@ -73,8 +73,9 @@ fn trees(keg: &Keg, input: &mut Input<'_>, answer: &mut dyn Write) -> Result<(),
     let WantTrees { want, haves, resume } = WantTrees::read(input)?;
     input.end()?;
     let value = match &want {
-        Want::Path(path) => apply::current(keg, path)?
-            .ok_or_else(|| SyncError::Absent { path: path.clone(), remote: false })?,
+        Want::Path(path) => {
+            apply::current(keg, path)?.ok_or_else(|| SyncError::Absent { path: path.clone() })?
+        }
         Want::Value(kind, kid) => apply::entry_of(keg, *kind, kid)?,
     };
     let objects = keg.objects();
@@ -130,6 +131,7 @@ fn offered_trees(
         haves: &haves,
         limits: Limits::default(),
         durable: &mut |_| Ok(()),
+        told: &mut |_| {},
     };
     let received = receive_trees(keg, input, expecting)?;
     let mut out = vec![WANTED];

@@ -14,8 +14,10 @@ use crate::{
     },
 };
 
-/// How every message begins: the protocol and its version.
-const MAGIC: &[u8; 9] = b"keg-sync\x01";
+/// How every message begins: the protocol …
+const MAGIC: &[u8; 8] = b"keg-sync";
+/// … and its version.
+const VERSION: u8 = 1;
 /// The tag of a failure, possible wherever a tag is.
 pub(super) const FAILED: u8 = 0x7f;
 /// Read ahead from the connection, in bytes.
@@ -37,9 +39,14 @@ impl<'a> Input<'a> {
     /// Reads the start of a message, which must be of this kind.
     pub(super) fn open(from: Box<dyn Read + 'a>, want: Message) -> Result<Self, SyncError> {
         let mut input = Self { from: BufReader::with_capacity(BUFFER, from), read: 0 };
-        let start: [u8; 9] = input.array()?;
+        let start: [u8; 8] = input.array()?;
         if start != *MAGIC {
-            return Err(protocol(format!("a message starts with {start:02x?}; is it a Keg?")));
+            let what = format!("a message starts with {:?}", String::from_utf8_lossy(&start));
+            return Err(SyncError::NotAKeg { what });
+        }
+        let theirs = input.byte()?;
+        if theirs != VERSION {
+            return Err(SyncError::Version { theirs, ours: VERSION });
         }
         match input.byte()? {
             found if found == want as u8 => Ok(input),
@@ -178,7 +185,7 @@ impl<'a> Input<'a> {
 /// The start of a message.
 pub(super) fn start(message: Message) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    out.push(message as u8);
+    out.extend([VERSION, message as u8]);
     out
 }
 

@@ -1,6 +1,9 @@
 //! State moved between Kegs: backup and restore, pull and push.
 
-use keg_tests::{World, until};
+use std::path::Path;
+
+use keg::{Keg, Txn, testing::noise};
+use keg_tests::{Running, World, link::Relay, netns::Namespace, until};
 use serde_json::json;
 
 #[test]
@@ -72,4 +75,115 @@ fn paths_move_between_kegs_and_conflicts_show_both() {
     assert!(absent.code == 1 && absent.err.contains("there is nothing at"), "{absent:?}");
     here.assert_clean();
     there.assert_clean();
+}
+
+/// A backup that is made while the Keg is written to is the Keg as it was at some version.
+#[test]
+fn a_clone_of_a_keg_that_is_written_to() {
+    let there = World::empty();
+    let dir = there.scratch().join("backups");
+    std::fs::create_dir(&dir).expect("made");
+    let source = Keg::open(&there.home()).expect("it is up");
+    let write = |n: u64| {
+        let entry = source.objects().put_bytes(&noise(n, 50_000)).expect("put");
+        let path = format!("/data/{}", n % 10).parse().expect("a path");
+        source.commit(Txn::new("Test", "write").set(path, entry)).expect("committed");
+    };
+    write(0);
+    let clone = |name: &str| {
+        let home = dir.join(name);
+        there.keg(&["clone", &there.url, &home.display().to_string()]).ok();
+        let backup = Keg::open(&home).expect("a Keg");
+        let report = keg::fsck::fsck(&backup, &mut |_| {}).expect("checked");
+        assert!(report.is_clean(), "{report:?}");
+        let head = backup.head().expect("a version");
+        assert_eq!(source.version(head.seq).expect("it had it"), head);
+        head.seq
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut n = 1;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                write(n);
+                n += 1;
+            }
+        });
+        let seen: Vec<u64> = ["a", "b", "a", "a"].iter().map(|name| clone(name)).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writing.join().expect("written");
+        seen
+    });
+    assert!(seen.is_sorted_by(|a, b| a < b), "it was written to meanwhile: {seen:?}");
+    assert_eq!(clone("a"), source.head().expect("a version").seq);
+    there.assert_clean();
+}
+
+/// Either side is killed at any moment: what is on the disk is not sent again, and checks find
+/// nothing wrong meanwhile.
+#[test]
+fn killed_pulls_and_killed_answers_go_on() {
+    const SIZE: u64 = 32 << 20;
+    const GROUP: u64 = 1 << 20;
+    let there = World::empty();
+    let here = World::down();
+    Keg::create(&here.home()).expect("a Keg");
+    let file = there.scratch().join("large");
+    std::fs::write(&file, noise(1, SIZE as usize)).expect("written");
+    there.keg(&["put", "/large", &file.display().to_string()]).ok();
+    let line = Relay::new(&Namespace::of(there.pid()), "127.0.0.1", there.front);
+    let mut kept = 0;
+    for (round, stop) in [3, 5, 2, 7].into_iter().enumerate() {
+        let pull = here.keg_command(&["pull", &line.url(), "/large"]);
+        let mut pull = Running::start(&mut { pull });
+        let wanted = kept + stop * GROUP;
+        until("some of it to come", || (part(&here.home()) >= wanted).then_some(()));
+        match round % 2 {
+            0 => pull.signal(libc::SIGKILL),
+            _ => kill_answers(there.pid()),
+        }
+        until("its end", || (!pull.runs()).then_some(()));
+        let done = pull.wait();
+        assert!(done.code == 137 || done.err.contains("run it again"), "{done:?}");
+        here.assert_clean();
+        let now = part(&here.home()) / GROUP * GROUP;
+        assert!(now >= kept && now < SIZE, "{kept} bytes, now {now}");
+        kept = now;
+    }
+    let before = line.count();
+    here.keg(&["pull", &line.url(), "/large"]).ok();
+    let came = line.count().2 - before.2;
+    assert!(came < SIZE - kept + 20_000, "{came} bytes for the last {}", SIZE - kept);
+    assert_eq!(part(&here.home()), 0, "nothing is left");
+    let path = "/large".parse().expect("a path");
+    let entries = [&here, &there].map(|world| Keg::open(&world.home()).expect("a Keg").get(&path));
+    let [ours, theirs] = entries.map(|entry| entry.expect("names"));
+    assert_eq!(ours, theirs);
+    here.assert_clean();
+    there.assert_clean();
+}
+
+/// Bytes of the part of a file that is coming.
+fn part(home: &Path) -> u64 {
+    let list = std::fs::read_dir(home.join("tmp")).expect("there").flatten();
+    let parts = list.filter(|entry| entry.file_name().to_string_lossy().starts_with("sync-"));
+    parts.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+/// Kills the processes that answer Kegs, below a `keg up`.
+fn kill_answers(up: i32) {
+    let children = |pid: i32| {
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let list = list.unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()
+    };
+    let mut left = vec![up];
+    while let Some(pid) = left.pop() {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.contains("work\0sync\0") {
+            // SAFETY: a plain system call on a process of this test's.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        left.extend(children(pid));
+    }
 }

@@ -110,6 +110,42 @@ fn a_part_that_rotted_is_noticed_and_fetched_again() {
 }
 
 #[test]
+fn parts_that_nobody_comes_back_for_go_after_a_week() {
+    let ((_one, there), (_two, here)) = (new_keg(), new_keg());
+    put(&there, "/x", b"small");
+    let days = |count: u64| std::time::Duration::from_secs(count * 24 * 3600);
+    let parts = [6, 8].map(|age| {
+        let kid = crate::Kid::of_blob(&[age as u8]);
+        let path = here.home().join("tmp").join(format!("sync-{kid}.part"));
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - days(age)).unwrap();
+        path
+    });
+    check_clean(&here);
+    pull_same(&here, &mut Direct::to(&there), "/x").unwrap();
+    assert_eq!(parts.map(|path| path.exists()), [true, false]);
+}
+
+#[test]
+fn a_large_file_with_holes_is_written_once() {
+    use std::os::unix::fs::MetadataExt as _;
+    let ((_one, there), (_two, here)) = (new_keg(), new_keg());
+    let mut bytes = noise(1, 12 << 20);
+    bytes[2 << 20..7 << 20].fill(0);
+    bytes[11 << 20..].fill(0);
+    put(&there, "/sparse", &bytes);
+    pull_same(&here, &mut Direct::to(&there), "/sparse").unwrap();
+    let kid = here.get(&path("/sparse")).unwrap().unwrap().kid().unwrap();
+    assert_eq!(here.objects().blob(&kid).unwrap(), bytes);
+    let hex = kid.to_hex();
+    let file = here.home().join("objects").join(&hex[..2]).join(&hex[2..]);
+    let meta = std::fs::metadata(file).unwrap();
+    assert_eq!(meta.mode() & 0o7777, 0o444);
+    assert!(meta.blocks() * 512 < 8 << 20, "{} blocks", meta.blocks());
+    check_clean(&here);
+}
+
+#[test]
 fn a_push_that_breaks_anywhere_moves_nothing_and_can_be_pushed_again() {
     let (_two, here) = new_keg();
     set(&here, "/t", sample(&here, 1));

@@ -87,8 +87,8 @@ fn raw_tree(entry_name: &[u8]) -> Vec<u8> {
 fn answers_that_are_none() {
     check("no answer", vec![], "connection");
     check("nothing", vec![vec![]], "connection");
-    check("a web page", vec![b"<!DOCTYPE html><html>".to_vec()], "is it a Keg");
-    check("another version", vec![b"keg-sync\x02\x02".to_vec()], "is it a Keg");
+    check("a web page", vec![b"<!DOCTYPE html><html>".to_vec()], "no Keg answers there");
+    check("another version", vec![b"keg-sync\x02\x02".to_vec()], "version 2 of the protocol");
     check("another message", vec![pack()], "message 4");
     let mut refused = wire::start(Message::Trees);
     refused.extend(wire::failed("no \x1b[31mred\x07"));

@@ -20,6 +20,8 @@ use crate::{
 /// A way to a Keg in this process, that can be cut.
 pub struct Direct {
     pub keg: Keg,
+    /// Its address.
+    pub at: String,
     pub verbs: Vec<Verb>,
     /// Bytes of requests and of answers.
     pub up: u64,
@@ -33,13 +35,14 @@ pub struct Direct {
 impl Direct {
     pub fn to(keg: &Keg) -> Self {
         let (verbs, last) = (Vec::new(), (Vec::new(), Vec::new()));
-        Self { keg: keg.clone(), verbs, up: 0, down: 0, cut_answer: None, cut_request: None, last }
+        let (keg, at) = (keg.clone(), "direct".to_owned());
+        Self { keg, at, verbs, up: 0, down: 0, cut_answer: None, cut_request: None, last }
     }
 }
 
 impl Transport for Direct {
     fn name(&self) -> &str {
-        "direct"
+        &self.at
     }
 
     fn exchange<'a>(&'a mut self, verb: Verb, request: Body<'_>) -> io::Result<Box<dyn Read + 'a>> {

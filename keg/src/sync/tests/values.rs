@@ -143,6 +143,32 @@ fn known_values_are_pushed_in_two_round_trips() {
 }
 
 #[test]
+fn a_keg_that_moved_is_known_again() {
+    let ((_one, there), (_two, here), (_three, other)) = (new_keg(), new_keg(), new_keg());
+    put(&there, "/x", b"first");
+    pull_same(&here, &mut Direct::to(&there), "/x").unwrap();
+    put(&there, "/x", b"second");
+    let moved = |keg: &Keg| Direct { at: "another address".into(), ..Direct::to(keg) };
+    let pulled = pull_same(&here, &mut moved(&there), "/x").unwrap();
+    assert!(pulled.changed, "nobody has changed it here");
+    // Changed here, and pushed to yet another address.
+    put(&here, "/x", b"third");
+    let mut again = Direct { at: "and another".into(), ..Direct::to(&there) };
+    push_same(&here, &mut again, "/x").unwrap();
+    assert_eq!(again.verbs.len(), 3, "it had to ask first");
+    // Another Keg at such an address has never had what is here.
+    put(&other, "/x", b"something else");
+    let mut stranger = Direct { at: "a fourth".into(), ..Direct::to(&other) };
+    let error = pull_same(&here, &mut stranger, "/x").unwrap_err();
+    assert!(matches!(error, SyncError::Conflict { .. }), "{error}");
+    put(&here, "/x", b"fourth");
+    put(&there, "/x", b"fifth");
+    let mut away = Direct { at: "a fifth".into(), ..Direct::to(&there) };
+    let error = pull_same(&here, &mut away, "/x").unwrap_err();
+    assert!(matches!(error, SyncError::Conflict { .. }), "{error}");
+}
+
+#[test]
 fn a_clone_is_the_whole_keg_and_follows_it() {
     let (_one, there) = new_keg();
     for n in 0..30u64 {
