@@ -45,7 +45,7 @@ use crate::object::MAX_OBJECT;
 pub use client::{Pulled, clone, fetch, pull};
 pub use error::SyncError;
 pub use message::Want;
-pub(crate) use part::remove_old_parts;
+pub(crate) use partial::remove_old_parts;
 pub use push::{Pushed, push};
 pub use serve::serve;
 
