@@ -75,7 +75,7 @@ fn backup(world: &World, git: &Path, runs: usize) -> Table {
     let [mut keg, mut again, mut rsync, mut copy, mut cloned, mut disk] = <[Sample; 6]>::default();
     let mut received = 0;
     for _ in 0..runs {
-        let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+        let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let to = |name: &str| dir.path().join(name);
         let clone = || world.keg(&["clone", &world.url, &text(&to("keg")), "--json"]);
         let (took, document) = seconds(clone());
@@ -125,7 +125,7 @@ fn single(world: &World, runs: usize) -> Table {
     rustix::fs::sync();
     let namespace = keg_tests::netns::Namespace::of(world.pid());
     for _ in 0..runs {
-        let dir = tempfile::tempdir_in(kegs::PLACE).expect("a directory");
+        let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let to = |name: &str| dir.path().join(name);
         let here = World::down();
         keg::Keg::create(&here.home()).expect("a Keg");
