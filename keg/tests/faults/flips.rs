@@ -17,7 +17,7 @@ use keg::{
 use serde_json::json;
 
 use super::{
-    jobs::{flip, path},
+    jobs::{collect_at_once, flip, path},
     place::Place,
 };
 
@@ -58,14 +58,7 @@ fn leased() -> Vec<u8> {
 }
 
 fn collect(keg: &Keg) -> Result<gc::Report, gc::GcError> {
-    let options = gc::Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..gc::Options::default()
-    };
-    gc::collect(keg, &options, &mut |_| {})
+    collect_at_once(keg)
 }
 
 /// Whatever can be read of a Keg: the bytes of each name in each version, or why there are none.

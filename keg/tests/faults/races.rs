@@ -3,7 +3,7 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use keg::{
@@ -17,12 +17,16 @@ use keg::{
 };
 use serde_json::json;
 
-use super::jobs::path;
+use super::jobs::{collect_at_once, path};
 
 /// Files of the directories that come and go.
 const FILES: u64 = 4;
 /// So many bytes of an answer come between two collections.
 const BETWEEN: usize = 3000;
+/// How long a collection among writers waits, in milliseconds.
+const GRACE_MS: u64 = 1000;
+/// Most directories that are mounted until something has been swept.
+const ROUNDS: u64 = 5000;
 
 fn put_directory(keg: &Keg, seed: u64) -> Entry {
     let mut tree = Tree::default();
@@ -40,14 +44,7 @@ fn set(keg: &Keg, entry: Entry) {
 
 /// Collects at once what nothing needs.
 fn collect(keg: &Keg) -> gc::Report {
-    let options = gc::Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..gc::Options::default()
-    };
-    gc::collect(keg, &options, &mut |_| {}).unwrap()
+    collect_at_once(keg).unwrap()
 }
 
 fn new_keg(dir: &Path) -> Keg {
@@ -167,25 +164,26 @@ fn what_is_mounted_stays_while_it_is_among_collections() {
     // The kernel wants images on a real file system.
     let scratch = Scratch(tempfile::tempdir_in("/tmp").unwrap());
     let keg = new_keg(&scratch.dir("keg"));
-    let stop = AtomicBool::new(false);
+    let (stop, swept) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut mounted = 0;
     std::thread::scope(|scope| {
         let collector = scope.spawn(|| {
             let keg = Keg::open(keg.home()).unwrap();
-            let mut swept = 0;
             while !stop.load(Ordering::Relaxed) {
-                swept += collect(&keg).swept.objects;
+                swept.fetch_add(collect_if_free(&keg), Ordering::Relaxed);
             }
-            swept
         });
         let mounts = Mounts::new(&keg);
         let target = scratch.dir("target");
-        for seed in 0..25 {
+        for seed in 0..ROUNDS {
+            if mounted > 20 && swept.load(Ordering::Relaxed) > 0 {
+                break;
+            }
             let entry = put_directory(&keg, seed);
             let tree = entry.kid().unwrap();
-            set_again(&keg, entry, seed);
+            set(&keg, entry);
             // No name leads to it any more, and the collector is at work.
-            set_again(&keg, Entry::symlink("elsewhere"), seed);
+            set(&keg, Entry::symlink("elsewhere"));
             match mounts.read_only(&tree, &target) {
                 // It was swept before.
                 Err(_) => continue,
@@ -197,30 +195,26 @@ fn what_is_mounted_stays_while_it_is_among_collections() {
             unmount(&target).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(collector.join().unwrap() > 0, "something was swept");
+        collector.join().unwrap();
+        assert!(swept.load(Ordering::Relaxed) > 0, "nothing was swept");
     });
     assert!(mounted > 0, "nothing could be mounted");
     check(&keg);
 }
 
-/// What was put with a grace of nothing may be gone before it is named: then it is put again.
-fn set_again(keg: &Keg, entry: Entry, seed: u64) {
-    for _ in 0..50 {
-        put_directory(keg, seed);
-        let done = keg.commit(Txn::new("t", "m").set(path("/x"), entry.clone()));
-        match done {
-            Ok(_) => return,
-            Err(CommitError::MissingValue { .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("it was collected fifty times before it was named");
-}
-
-fn collect_if_free(keg: &Keg) {
-    let options = gc::Options { grace_ms: Some(0), trash_ms: Some(0), ..gc::Options::default() };
+/// With a grace period that is longer than what others take to name what they have put. Returns
+/// how much it swept.
+fn collect_if_free(keg: &Keg) -> u64 {
+    let options = gc::Options {
+        grace_ms: Some(GRACE_MS),
+        trash_ms: Some(0),
+        seal_from: 0,
+        waste_percent: 0,
+        ..gc::Options::default()
+    };
     match gc::collect(keg, &options, &mut |_| {}) {
-        Ok(_) | Err(gc::GcError::Busy) => {}
+        Ok(report) => report.swept.objects,
+        Err(gc::GcError::Busy) => 0,
         Err(error) => panic!("{error}"),
     }
 }
