@@ -1,9 +1,6 @@
 //! Taking in the trees and commits of a value, and finding out which of its blobs are missing.
 
-use std::{
-    collections::HashSet,
-    time::Instant,
-};
+use std::{collections::HashSet, time::Instant};
 
 use super::{
     Limits, MAX_BLOBS, MAX_OBJECTS, SYNC_EVERY, SYNC_OBJECTS,

@@ -2,8 +2,8 @@
 //!
 //! `keg/tests/corpus/<decoder>/` holds real encodings and whatever once broke a decoder. By default
 //! each decoder gets some hundreds of inputs, made by a seeded generator; `KEG_FUZZ_RUNS=N` gives
-//! it N, `KEG_FUZZ_SEED` another seed, `KEG_FUZZ_ONLY` one decoder. `KEG_FUZZ_CORPUS=write` makes the
-//! real encodings anew. What breaks is printed in hex, made as small as it goes.
+//! it N, `KEG_FUZZ_SEED` another seed, `KEG_FUZZ_ONLY` one decoder. `KEG_FUZZ_CORPUS=write`
+//! makes the real encodings anew. What breaks is printed in hex, made as small as it goes.
 //!
 //! Of every input is asked: no panic; memory bounded by the decoder's limit; and where there is one
 //! way to write something, that what was read is written as it was.

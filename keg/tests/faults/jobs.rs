@@ -199,23 +199,15 @@ fn litter(root: &Path) {
 
 /// Condemns, sweeps, empties the trash; a version comes between.
 fn collect(keg: &Keg, _: &Path) -> Done {
-    let options = gc::Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..gc::Options::default()
-    };
     for turn in 0..3 {
-        gc::collect(keg, &options, &mut |_| {})?;
+        collect_at_once(keg)?;
         let entry = put_directory(keg, turn, &[300, 4000])?;
         commit_txn(keg, Txn::new("t", "m").set(path("/w"), entry))?;
     }
     Ok(())
 }
 
-/// Collects at once what nothing needs. A process that another test is just starting may have
-/// inherited the lock for a moment.
+/// Collects at once. A process that another test is starting may have the lock for a moment.
 pub fn collect_at_once(keg: &Keg) -> Result<gc::Report, gc::GcError> {
     let options = gc::Options {
         grace_ms: Some(0),

@@ -6,9 +6,9 @@
 //! "Finding Crash-Consistency Bugs with Bounded Black-Box Crash Testing", OSDI 2018), with what
 //! POSIX promises and ext4, xfs and btrfs all keep, and no more:
 //!
-//! - What was written to a file before an `fsync`, `fdatasync` of it, or a `syncfs`, is there. Of the
-//!   rest any part may be missing, also in the middle, cut at sectors of 512 bytes; where the file
-//!   has grown and the bytes have not come, there are zeros (delayed allocation, ext4's
+//! - What was written to a file before an `fsync`, `fdatasync` of it, or a `syncfs`, is there. Of
+//!   the rest any part may be missing, also in the middle, cut at sectors of 512 bytes; where a
+//!   file has grown and the bytes have not come, there are zeros (delayed allocation, ext4's
 //!   `data=ordered` or `writeback`).
 //! - A name that was made, moved or removed is durable after an `fsync` of its directory, or a
 //!   `syncfs`. An `fsync` of the file does not do it (on ext4 it does; POSIX does not say so).
@@ -17,10 +17,10 @@
 //! - A rename happens or does not, also between directories: never both names, never none. It may
 //!   be durable before the bytes of the file are.
 //! - A write of at most one sector's bytes within a sector comes whole or not at all.
-//! - After an `fsync` that failed, the bytes that it should have made durable are dropped: a second
-//!   one that succeeds says nothing about them (Rebello et al., "Can Applications Recover from fsync
-//!   Failures?", USENIX ATC 2020). Names are not: a journal that cannot be written stops the file
-//!   system.
+//! - After an `fsync` that failed, the bytes that it should have made durable are dropped: another
+//!   one that succeeds says nothing about them (Rebello et al., "Can Applications Recover from
+//!   fsync Failures?", USENIX ATC 2020). Names are not: a journal that cannot be written stops
+//!   the file system.
 
 mod record;
 mod states;
