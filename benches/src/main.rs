@@ -24,7 +24,7 @@ mod trial;
 mod versions;
 mod wire;
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, path::PathBuf};
 
 use crate::{kegs::Template, machine::Machine, table::Table};
 use clap::Parser;
@@ -39,6 +39,9 @@ struct Args {
     /// Runs of each thing that takes longer than a few milliseconds.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// A directory for the table `versions`, in place of a Debian root with a toolchain.
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
     /// Tables to measure; all if none is named.
     #[arg(value_parser = TABLES.map(|(name, _)| name))]
     tables: Vec<String>,
@@ -48,6 +51,8 @@ struct Args {
 struct Bench {
     /// Runs of each thing.
     runs: usize,
+    /// The tree of the table `versions`, if another one is wanted.
+    tree: Option<PathBuf>,
     /// Where Kegs with packages come from; made when it is first wanted.
     template: LazyCell<Template>,
 }
@@ -78,7 +83,8 @@ fn main() {
     kegs::use_own_binary();
     let wanted = |name: &str| args.tables.is_empty() || args.tables.iter().any(|t| t == name);
     let machine = Machine::now();
-    let bench = Bench { runs: args.runs as usize, template: LazyCell::new(Template::make) };
+    let template = LazyCell::new(Template::make as fn() -> Template);
+    let bench = Bench { runs: args.runs as usize, tree: args.tree, template };
     let mut tables = Vec::new();
     for (name, measure) in TABLES.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring: {name} (load {})", text::load(machine::load()));

@@ -38,7 +38,7 @@ pub fn measure(bench: &Bench) -> Vec<Table> {
     own_namespace();
     let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
     let (place, runs) = (dir.path(), bench.runs.min(RUNS));
-    let versions = Versions::make(place);
+    let versions = Versions::make(bench.tree.as_deref(), place);
     let all = commits::all(&versions, place, runs);
     let mut tables = commits::tables(&all, &versions, place);
     tables.push(upper::table(&versions, place, runs));

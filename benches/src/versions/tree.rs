@@ -67,17 +67,18 @@ impl Edit {
 }
 
 impl Versions {
-    /// A copy of the tree in `place`, which is made first if there is none to be copied.
+    /// A copy in `place` of a tree, which is made first if none is given and none was kept.
     ///
     /// # Panics
     /// When the packages cannot be had, or the disk is full.
-    pub fn make(place: &Path) -> Self {
+    pub fn make(given: Option<&Path>, place: &Path) -> Self {
         let kept = kegs::cache().join(RECIPE);
-        if !kept.exists() {
+        if given.is_none() && !kept.exists() {
             make(&kept);
         }
         let dir = place.join("tree");
-        kegs::copy(&kept, &dir);
+        kegs::copy(given.unwrap_or(&kept), &dir);
+        noise(&dir.join(NOISE));
         let mut files = Vec::new();
         list(&dir, &mut files);
         files.sort_unstable();
@@ -117,13 +118,16 @@ fn make(kept: &Path) {
     let _ = fs::remove_dir_all(&draft);
     fs::create_dir_all(&draft).expect("a directory");
     checkout(keg.objects(), &kegs::rootfs(&keg), &draft).expect("checked out");
-    let mut noise = File::create(draft.join(NOISE)).expect("a file");
+    fs::rename(&draft, kept).expect("renamed");
+}
+
+fn noise(path: &Path) {
+    let mut file = File::create(path).expect("a file");
     let mut random = Random(SEED);
     for _ in 0..NOISE_BYTES >> 20 {
         let block: Vec<u8> = (0..1 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
-        noise.write_all(&block).expect("written");
+        file.write_all(&block).expect("written");
     }
-    fs::rename(&draft, kept).expect("renamed");
 }
 
 fn list(dir: &Path, files: &mut Vec<PathBuf>) {
