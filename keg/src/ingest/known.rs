@@ -19,9 +19,10 @@ use super::{MAX_ENTRIES, at::Meta};
 use crate::{Kid, time::now_ms};
 
 /// First bytes of the file: what it is, and its format.
-const MAGIC: &[u8; 8] = b"kegstat1";
-/// Device, inode, size, times of modification and change as (seconds, nanoseconds), KID.
-const RECORD: usize = 3 * 8 + 2 * (8 + 4) + 32;
+const MAGIC: &[u8; 8] = b"kegstat2";
+/// Device, inode, size, times of modification and change as (seconds, nanoseconds), KID, and 1 if
+/// the file has no extended attributes.
+const RECORD: usize = 3 * 8 + 2 * (8 + 4) + 32 + 1;
 /// Bytes of the BLAKE3 over all that is before it.
 const SUM: usize = 32;
 /// A file must have been left alone for so long to be remembered: longer than the grain of the
@@ -35,6 +36,8 @@ struct Known {
     mtime: (i64, u32),
     ctime: (i64, u32),
     kid: Kid,
+    /// It has no extended attributes that a tree keeps. They come and go with the change time.
+    plain: bool,
 }
 
 /// Files read by earlier ingests, and by this one.
@@ -69,6 +72,7 @@ impl KnownFiles {
                 bytes.extend_from_slice(&nanoseconds.to_le_bytes());
             }
             bytes.extend_from_slice(known.kid.as_bytes());
+            bytes.push(u8::from(known.plain));
         }
         let sum = blake3::hash(&bytes);
         bytes.extend_from_slice(sum.as_bytes());
@@ -91,14 +95,16 @@ impl KnownFiles {
         seen.iter().filter(|(inode, known)| self.before.get(inode) == Some(known)).count()
     }
 
-    pub(super) fn find(&self, meta: &Meta) -> Option<Kid> {
-        let known = self.before.get(&meta.inode).filter(|known| **known == of(meta, known.kid))?;
+    /// Its blob, and whether it has no extended attributes.
+    pub(super) fn find(&self, meta: &Meta) -> Option<(Kid, bool)> {
+        let same = |known: &&Known| **known == of(meta, known.kid, known.plain);
+        let known = self.before.get(&meta.inode).filter(same)?;
         self.seen.borrow_mut().insert(meta.inode, *known);
-        Some(known.kid)
+        Some((known.kid, known.plain))
     }
 
-    pub(super) fn note(&self, meta: &Meta, kid: Kid) {
-        let known = of(meta, kid);
+    pub(super) fn note(&self, meta: &Meta, kid: Kid, plain: bool) {
+        let known = of(meta, kid, plain);
         let changed_ms = known.ctime.0.saturating_mul(1000) + i64::from(known.ctime.1 / 1_000_000);
         if now_ms() - changed_ms > GRAIN_MS {
             self.seen.borrow_mut().insert(meta.inode, known);
@@ -106,13 +112,14 @@ impl KnownFiles {
     }
 }
 
-fn of(meta: &Meta, kid: Kid) -> Known {
+fn of(meta: &Meta, kid: Kid, plain: bool) -> Known {
     Known {
         size: meta.size,
         mtime: (meta.mtime, meta.mtime_nsec),
         // Below 1e9 by POSIX.
         ctime: (meta.ctime.0, meta.ctime.1 as u32),
         kid,
+        plain,
     }
 }
 
@@ -140,6 +147,7 @@ fn record(bytes: &[u8]) -> Option<((u64, u64), Known)> {
     let short = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let time = |at: usize| Some((long(at)?.cast_signed(), short(at + 8)?));
     let kid = Kid::from_bytes(bytes.get(48..80)?.try_into().ok()?);
-    let known = Known { size: long(16)?, mtime: time(24)?, ctime: time(36)?, kid };
+    let plain = bytes.get(80)? == &1;
+    let known = Known { size: long(16)?, mtime: time(24)?, ctime: time(36)?, kid, plain };
     Some(((long(0)?, long(8)?), known))
 }

@@ -119,6 +119,10 @@ impl<'a> Reader<'a> {
     ) -> Result<Attrs, IngestError> {
         let xattrs = folder.xattrs(name);
         let xattrs = xattrs.map_err(IngestError::io("read extended attributes of", path))?;
+        Ok(self.attrs_with(meta, xattrs))
+    }
+
+    fn attrs_with(&self, meta: &Meta, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Attrs {
         let (uid, gid) = self.opts.owner.unwrap_or((meta.uid, meta.gid));
         let (mtime, mtime_nsec) = match self.opts.clamp_mtime {
             Some(latest) if meta.mtime >= latest => (latest, 0),
@@ -126,7 +130,12 @@ impl<'a> Reader<'a> {
         };
         // Linux gives links 0777; other permissions would not survive a round trip.
         let mode = if meta.file_type() == FileType::Symlink { 0o777 } else { meta.mode() };
-        Ok(Attrs { mode, uid, gid, mtime, mtime_nsec, xattrs, link_group: 0 })
+        Attrs { mode, uid, gid, mtime, mtime_nsec, xattrs, link_group: 0 }
+    }
+
+    /// Whether what a file was when it was last read need not be put again.
+    fn relies_on(&self, kid: &Kid, meta: &Meta, path: &[u8]) -> Result<bool, IngestError> {
+        self.objects.rely_on(kid, meta.size).map_err(IngestError::store(path))
     }
 
     /// Reads anything but a directory; `None` for a socket.
@@ -145,8 +154,21 @@ impl<'a> Reader<'a> {
         {
             return Ok(Some(entry));
         }
-        let attrs = self.attrs(folder, name, path, meta)?;
-        let value = self.value(folder, name, path, meta)?;
+        let known = match meta.file_type() {
+            FileType::RegularFile => self.opts.known.and_then(|known| known.find(meta)),
+            _ => None,
+        };
+        let attrs = match known {
+            Some((_, true)) => self.attrs_with(meta, Vec::new()),
+            _ => self.attrs(folder, name, path, meta)?,
+        };
+        let plain = attrs.xattrs.is_empty();
+        let value = match known {
+            Some((kid, _)) if self.relies_on(&kid, meta, path)? => {
+                Value::File { kid, size: meta.size }
+            }
+            _ => self.value(folder, name, path, meta, plain)?,
+        };
         let mut entry = Entry { value, attrs };
         self.links.note(meta, path, &mut entry);
         Ok(Some(entry))
@@ -158,10 +180,11 @@ impl<'a> Reader<'a> {
         name: &[u8],
         path: &[u8],
         meta: &Meta,
+        plain: bool,
     ) -> Result<Value, IngestError> {
         match meta.file_type() {
             FileType::RegularFile => {
-                let (kid, size) = self.file(folder, name, path, meta)?;
+                let (kid, size) = self.file(folder, name, path, meta, plain)?;
                 Ok(Value::File { kid, size })
             }
             FileType::Symlink => {
@@ -187,12 +210,8 @@ impl<'a> Reader<'a> {
         name: &[u8],
         path: &[u8],
         meta: &Meta,
+        plain: bool,
     ) -> Result<(Kid, u64), IngestError> {
-        if let Some(kid) = self.opts.known.and_then(|known| known.find(meta))
-            && self.objects.rely_on(&kid, meta.size).map_err(IngestError::store(path))?
-        {
-            return Ok((kid, meta.size));
-        }
         let mut file = folder.file(name).map_err(IngestError::io("open", path))?;
         let stored = if meta.size <= READ_WHOLE {
             let mut bytes = Vec::with_capacity(meta.size as usize);
@@ -214,7 +233,7 @@ impl<'a> Reader<'a> {
             return Err(IngestError::Changed { path: show(path) });
         }
         if let Some(known) = self.opts.known {
-            known.note(meta, stored.0);
+            known.note(meta, stored.0, plain);
         }
         Ok(stored)
     }

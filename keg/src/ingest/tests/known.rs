@@ -65,6 +65,34 @@ fn what_changed_is_read_again_and_nothing_else() {
 }
 
 #[test]
+fn extended_attributes_of_what_is_not_read_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (files, cache) = (dir.path().join("files"), dir.path().join("stat"));
+    fs::create_dir(&files).expect("made");
+    let path = files.join("file");
+    fs::write(&path, noise(3000, 1)).expect("written");
+    let keg = Keg::create(&dir.path().join("keg")).expect("a Keg");
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = |value: &[u8]| rustix::fs::lsetxattr(&path, "user.kind", value, flags).expect("set");
+    let same = |what: &str| {
+        let plain = ingest(keg.objects(), &files, &IngestOptions::default()).expect("read");
+        // The second time from the cache.
+        for reused in 0..2 {
+            std::thread::sleep(WHILE);
+            assert_eq!(commit(&keg, &files, &cache), (plain.clone(), reused), "{what}");
+        }
+        plain
+    };
+    let none = same("none");
+    set(b"one");
+    let one = same("one");
+    set(b"two");
+    assert_ne!(same("two"), one);
+    rustix::fs::lremovexattr(&path, "user.kind").expect("removed");
+    assert_eq!(same("none again"), none);
+}
+
+#[test]
 fn a_file_just_written_is_not_remembered() {
     let dir = tempfile::tempdir().expect("a directory");
     let (files, cache) = (dir.path().join("files"), dir.path().join("stat"));
