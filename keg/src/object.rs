@@ -47,6 +47,15 @@ impl Kind {
         }
     }
 
+    /// Makes the KID of an object of this kind from bytes that come one after the other.
+    pub(crate) fn hasher(self) -> blake3::Hasher {
+        match self {
+            Self::Blob => blake3::Hasher::new(),
+            Self::Tree => blake3::Hasher::new_derive_key(TREE_CONTEXT),
+            Self::Commit => blake3::Hasher::new_derive_key(COMMIT_CONTEXT),
+        }
+    }
+
     /// `blob`, `tree` or `commit`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use keg::{
-    gc::{Amount, GcError, Holder, Kept, Options, Phase, PolicyError, Progress, Report},
+    gc::{Amount, GcError, Going, Holder, Kept, Options, Phase, PolicyError, Progress, Report},
     names::Version,
 };
 use serde_json::json;
@@ -50,9 +50,25 @@ fn tell(report: &Report) -> Result<(), CommandError> {
         let (before, after) = (output::bytes(before), output::bytes(after));
         output::line(&format!("log      {before}, now {after}"))?;
     }
+    let packs = &report.packs;
+    if packs.removed + packs.rewritten > 0 {
+        let (before, after) = (output::bytes(packs.bytes_before), output::bytes(packs.bytes_after));
+        output::line(&format!("packs    {before}, now {after}"))?;
+    }
+    if report.packs_busy {
+        output::line("packs    left for the next collection, as `keg pack` is under way")?;
+    }
     if let Some(next) = report.next_ms {
         let when = keg::time::rfc3339(i64::try_from(next).unwrap_or(i64::MAX));
         output::line(&format!("What is garbage now can go from {when} on, if nobody needs it."))?;
+    }
+    for going in report.going.iter().take(LISTED) {
+        output::line(&format!(
+            "{:>9}  {}  {}",
+            output::bytes(going.bytes),
+            going.kid.short(),
+            goes(going)
+        ))?;
     }
     for kept in report.kept.iter().take(LISTED) {
         output::line(&format!(
@@ -65,15 +81,29 @@ fn tell(report: &Report) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn goes(going: &Going) -> String {
+    let when = match going.at_ms {
+        None => "goes now".to_owned(),
+        Some(ms) => {
+            let when = keg::time::rfc3339(i64::try_from(ms).unwrap_or(i64::MAX));
+            format!("goes from {when} on")
+        }
+    };
+    match (&going.path, going.seq) {
+        (Some(path), Some(seq)) => format!("{when}; was {path} in version {seq}"),
+        _ => format!("{when}; nothing names it: left over, or just being put"),
+    }
+}
+
 fn why(kept: &Kept) -> String {
     let path = &kept.path;
     match &kept.holder {
-        Holder::Name => format!("is {path}"),
-        Holder::Version { seq } => format!("was {path} in version {seq}"),
-        Holder::Lease { what } => format!("leased: {what}"),
-        Holder::Mount { target } => format!("mounted at {target}"),
-        Holder::Image => "is about to be mounted".to_owned(),
-        Holder::Stream { id } => format!("is the log {id}"),
+        Holder::Name => format!("stays: is {path}"),
+        Holder::Version { seq } => format!("stays: was {path} in version {seq}, which is kept"),
+        Holder::Lease { what } => format!("stays: leased: {what}"),
+        Holder::Mount { target } => format!("stays: mounted at {target}"),
+        Holder::Image => "stays: is about to be mounted".to_owned(),
+        Holder::Stream { id } => format!("stays: is the log {id}"),
     }
 }
 
@@ -85,6 +115,7 @@ fn show(now: Progress) {
         Phase::Condemn => "noting what is garbage",
         Phase::Sweep => "moving to the trash",
         Phase::Rewrite => "rewriting the log",
+        Phase::Packs => "rewriting packs",
         Phase::Images => "deleting images",
     };
     // Progress that cannot be shown stops nothing.

@@ -51,6 +51,26 @@ fn tell(report: &Report) -> Result<(), CommandError> {
             output::line(&format!("  {count:>8}  {:>9}  {how}", output::bytes(bytes)))?;
         }
     }
+    if counts.trees > 0 {
+        let bytes = output::bytes(counts.tree_bytes);
+        output::line(&format!("  {:>8}  {bytes:>9}  of these, directories", counts.trees))?;
+    }
+    let joined = &report.joined;
+    if joined.packs > 0 {
+        let (before, after) = (joined.bytes_before, joined.bytes_after);
+        output::line(&format!(
+            "  {:>8}  {:>9}  packs joined into {}, {}",
+            joined.packs,
+            output::bytes(before),
+            joined.into,
+            output::bytes(after)
+        ))?;
+    }
+    let (before, after) = report.log;
+    if before > after {
+        let (before, after) = (output::bytes(before), output::bytes(after));
+        output::line(&format!("            log      {before}, now {after}"))?;
+    }
     output::line(&format!("  {:>8}  in packs before, {} in use", report.already, report.hot))
 }
 
@@ -61,6 +81,7 @@ fn show(progress: Progress) {
         Phase::Checking => "checking",
         Phase::Removing => "removing loose files",
         Phase::Unpacking => "unpacking",
+        Phase::Joining => "joining packs",
     };
     let of = match progress.of_bytes {
         0 => String::new(),

@@ -1,6 +1,6 @@
 //! What a mark did not reach, and since when.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt};
 
 use super::{Amount, Report, kids::KidMap, mark::Marks};
 use crate::{
@@ -13,8 +13,10 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unneeded {
     pub(super) bytes: u64,
-    /// A file of its own, not in the log.
-    pub(super) large: bool,
+    /// A file of its own.
+    pub(super) loose: bool,
+    /// In a pack, perhaps besides.
+    pub(super) packed: bool,
     /// Since when it is condemned, in milliseconds since 1970.
     pub(super) since: u64,
 }
@@ -24,25 +26,41 @@ pub(super) struct Garbage {
     pub(super) unneeded: KidMap<Unneeded>,
     /// The newest segment of the log that was looked at.
     pub(super) upto: u32,
+    /// The packs that were looked at.
+    pub(super) packs: HashSet<Kid>,
     generation: u64,
 }
 
 impl Garbage {
-    /// Everything in sealed segments and in `objects/` that is not marked. What was condemned
-    /// before and has not been refreshed keeps its time.
-    pub(super) fn find(files: &FileStore, marks: &Marks) -> Result<Self, StoreError> {
+    /// Everything in sealed segments, in `objects/` and in packs that is not marked; with the
+    /// unsealed end of the log, too, if `tail`. What was condemned before and has not been
+    /// refreshed keeps its time.
+    pub(super) fn find(files: &FileStore, marks: &Marks, tail: bool) -> Result<Self, StoreError> {
         let table = files.log().fresh_condemned()?;
         let now = u64::try_from(now_ms()).unwrap_or(0);
-        let mut unneeded: KidMap<Unneeded> = KidMap::default();
-        let segments = files.log().sealed_segments();
-        // The newest copy says whether somebody has put it again.
-        for segment in segments.iter().rev() {
-            files.log().sealed_objects(*segment, &mut |kid, place| {
+        let log = files.log();
+        let segments = log.sealed_segments();
+        let upto = segments.last().copied().unwrap_or(0);
+        let (unneeded, packs, generation) = (KidMap::default(), HashSet::new(), table.generation());
+        let mut garbage = Self { unneeded, upto, packs, generation };
+        garbage.find_packed(files, marks, &|kid| table.since(kid).unwrap_or(now))?;
+        for segment in &segments {
+            log.sealed_objects(*segment, &mut |kid, place| {
                 if !marks.contains(&kid) {
+                    // A newer copy says that somebody has put it again.
                     let before = table.since(&kid).filter(|_| *segment <= table.upto());
-                    let since = before.unwrap_or(now);
+                    let (bytes, since) = (u64::from(place.len), before.unwrap_or(now));
+                    garbage.note(kid, Unneeded { bytes, loose: false, packed: false, since });
+                }
+            });
+        }
+        if tail {
+            log.latest()?;
+            log.tail_objects(&mut |kid, place| {
+                if !marks.contains(kid) {
                     let bytes = u64::from(place.len);
-                    unneeded.entry(kid).or_insert(Unneeded { bytes, large: false, since });
+                    let one = Unneeded { bytes, loose: false, packed: false, since: now };
+                    garbage.note(*kid, one);
                 }
             });
         }
@@ -50,12 +68,36 @@ impl Garbage {
             if !marks.contains(&kid) {
                 let touched = touched_ms(meta);
                 let before = table.since(&kid).filter(|since| touched < *since);
-                let since = before.unwrap_or(now);
-                unneeded.insert(kid, Unneeded { bytes: meta.len(), large: true, since });
+                let (bytes, since) = (meta.len(), before.unwrap_or(now));
+                garbage.note(kid, Unneeded { bytes, loose: true, packed: false, since });
             }
         })?;
-        let upto = segments.last().copied().unwrap_or(0);
-        Ok(Self { unneeded, upto, generation: table.generation() })
+        Ok(garbage)
+    }
+
+    fn find_packed(
+        &mut self,
+        files: &FileStore,
+        marks: &Marks,
+        since: &dyn Fn(&Kid) -> u64,
+    ) -> Result<(), StoreError> {
+        for pack in files.packs().all()?.0 {
+            self.packs.insert(*pack.name());
+            for kid in pack.kids().filter(|kid| !marks.contains(kid)) {
+                let bytes = pack.find(&kid).and_then(Result::ok).map_or(0, |recipe| recipe.size);
+                let one = Unneeded { bytes, loose: false, packed: true, since: since(&kid) };
+                self.note(kid, one);
+            }
+        }
+        Ok(())
+    }
+
+    /// An object may be in several places; the youngest counts.
+    fn note(&mut self, kid: Kid, one: Unneeded) {
+        let known = self.unneeded.entry(kid).or_insert(one);
+        known.loose |= one.loose;
+        known.packed |= one.packed;
+        known.since = known.since.max(one.since);
     }
 
     /// Tells everybody what is condemned.
@@ -68,8 +110,7 @@ impl Garbage {
 
     /// From now on indexes of the log's segments that were read before are out of date.
     pub(super) fn next_generation(&mut self) {
-        let now = u64::try_from(now_ms()).unwrap_or(0);
-        self.generation = (self.generation + 1).max(now);
+        self.generation = super::next_generation(self.generation);
     }
 
     /// What is needed after all.

@@ -36,6 +36,11 @@ impl Marks {
         self.whole.contains(kid) || self.alone.contains(kid)
     }
 
+    /// Whether all that is below a tree or commit is needed, too.
+    pub(crate) fn is_whole(&self, kid: &Kid) -> bool {
+        self.whole.contains(kid)
+    }
+
     /// Notes a blob that is needed without a name.
     pub(crate) fn keep(&mut self, blob: Kid) {
         self.whole.insert(blob);

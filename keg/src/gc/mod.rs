@@ -18,12 +18,14 @@ pub(crate) mod decoders;
 mod du;
 pub(crate) mod floors;
 mod garbage;
+mod going;
 mod held;
 mod kids;
 mod lease;
 mod mark;
 mod plan;
 pub mod policy;
+mod regions;
 mod repair;
 mod report;
 mod roots;
@@ -52,6 +54,7 @@ use crate::{
 pub use du::{Du, DuEntry, du};
 use floors::Floors;
 use garbage::Garbage;
+pub use going::Going;
 use held::Held;
 pub use held::{Holder, Kept};
 pub(crate) use lease::damaged_leases;
@@ -65,7 +68,7 @@ pub use report::{Amount, Options, Phase, Progress, Report};
 /// the rest.
 const CATCH_UPS: usize = 8;
 /// How many large objects a dry run explains.
-const EXPLAINED: usize = 1000;
+pub(crate) const EXPLAINED: usize = 1000;
 
 /// Why nothing was collected, or not all.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +138,7 @@ pub(crate) fn hold_off(home: &Path) -> Option<fs::File> {
 }
 
 /// Makes what a collection needs, and says in the format that there are collections.
-fn prepare(home: &Path) -> Result<(), StoreError> {
+pub(crate) fn prepare(home: &Path) -> Result<(), StoreError> {
     for name in ["gc", "leases", "trash", "quarantine"] {
         let dir = home.join(name);
         fs::create_dir_all(&dir).map_err(io(format_args!("making {}", dir.display())))?;
@@ -143,6 +146,11 @@ fn prepare(home: &Path) -> Result<(), StoreError> {
     lock_file(&home.join("gc/sweep"))?;
     // What is decided in `gc/` must not be lost with its directory; this makes that durable, too.
     format::require(home, format::GC)
+}
+
+/// What the generation of `gc/condemned` is after segments were rewritten.
+pub(crate) fn next_generation(generation: u64) -> u64 {
+    (generation + 1).max(u64::try_from(now_ms()).unwrap_or(0))
 }
 
 /// One collection.
@@ -166,8 +174,11 @@ impl Collection<'_> {
         report.floors =
             floors.floors.iter().map(|(path, floor)| (path.to_string(), *floor)).collect();
         if self.options.dry_run {
-            let garbage = Garbage::find(self.files, &marked.marks)?;
-            garbage.tell(self.horizon(&marked.leases), self.policy.grace_ms, &mut report);
+            let garbage = Garbage::find(self.files, &marked.marks, true)?;
+            let horizon = self.horizon(&marked.leases);
+            garbage.tell(horizon, self.policy.grace_ms, &mut report);
+            let due = (horizon, self.policy.grace_ms);
+            report.going = going::largest(self.keg, &garbage, &marked.marks, old.oldest(), due)?;
             report.kept = marked.held.into_sorted();
             return Ok(report);
         }
@@ -176,7 +187,7 @@ impl Collection<'_> {
         self.revive(&marked.marks, &mut report, progress)?;
         self.empty_trash(&mut report, progress)?;
         self.seal_tail(&marked.marks)?;
-        let mut garbage = Garbage::find(self.files, &marked.marks)?;
+        let mut garbage = Garbage::find(self.files, &marked.marks, false)?;
         garbage.publish(self.files)?;
         progress(Progress { phase: Phase::Condemn, done: 1 });
         // What was named since the mark, by somebody who relied on it before it was condemned.
@@ -235,7 +246,7 @@ impl Collection<'_> {
             marker.value(&kid, Holder::Mount { target })?;
         }
         let grace = Duration::from_millis(self.policy.grace_ms);
-        for image in roots::images(home, grace).iter().filter(|image| image.fresh) {
+        for image in roots::images(home, grace).filter(|image| image.fresh) {
             marker.value(&image.tree, Holder::Image)?;
         }
         for (id, kid) in roots::sealed_streams(home) {
@@ -249,22 +260,24 @@ impl Collection<'_> {
         Ok(marked)
     }
 
-    /// What is in packs stays, so what it is a difference to does, too.
+    /// What something needed is a difference to stays, too; and loose files that anything in a pack
+    /// is a difference to, needed or not.
     fn mark_bases(&self, marks: &mut Marks) -> Result<(), GcError> {
-        let (packs, broken) = self.files.packs().all()?;
+        let set = self.files.packs();
+        let (packs, broken) = set.all()?;
         let damaged = |kid: Kid, what: String| StoreError::Corrupt { kid, what };
         if let Some((pack, what)) = broken.into_iter().next() {
             return Err(damaged(pack, format!("a pack that cannot be opened: {what}")).into());
         }
         for pack in &packs {
-            for kid in pack.kids() {
-                let recipe = match pack.find(&kid) {
-                    Some(Ok(recipe)) => recipe,
-                    Some(Err(what)) => return Err(damaged(kid, what).into()),
-                    None => continue,
-                };
-                if let Some(base) = recipe.base {
-                    marks.keep(base.kid);
+            for (kid, recipe) in pack.recipes() {
+                let mut next = recipe.map_err(|what| damaged(kid, what))?.base;
+                while let Some(base) = next {
+                    let found = set.find(&base.kid)?;
+                    if found.is_none() || marks.contains(&kid) {
+                        marks.keep(base.kid);
+                    }
+                    next = found.and_then(|found| found.recipe.base);
                 }
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GcError, floors::Floors, policy::Policy};
+use super::{GcError, floors::Floors, policy::Policy, regions::regions};
 use crate::{
     NamePath,
     names::Trail,
@@ -42,7 +42,8 @@ pub(crate) fn plan(
         until_ms: now_ms,
         floor: None,
     };
-    let mut regions: Vec<Region> = policy.rules.keys().map(region).collect();
+    let paths = regions(master, policy, old.oldest())?;
+    let mut regions: Vec<Region> = paths.iter().map(region).collect();
     for seq in (old.oldest()..=newest).rev() {
         if regions.iter().all(|region| region.floor.is_some()) {
             break;

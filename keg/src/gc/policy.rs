@@ -9,6 +9,8 @@ use crate::{Keg, NamePath, NamesError};
 
 /// Where the policy is in the namespace.
 pub const POLICY_PATH: &str = "/-/gc.json";
+/// In the path of a rule: any one name.
+pub const ANY: &str = "*";
 /// Most subtrees with a rule of their own.
 pub const MAX_RULES: usize = 1000;
 
@@ -37,7 +39,8 @@ pub struct Keep {
 /// How much is kept, where, and how long garbage waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// Rules by subtree; `/` always has one. The longest path that fits counts.
+    /// Rules by subtree; `/` always has one. The longest path that fits counts; of two as long,
+    /// the one that says a name where the other has [`ANY`].
     pub rules: BTreeMap<NamePath, Keep>,
     /// Milliseconds for which something must have been garbage before it is swept.
     pub grace_ms: u64,
@@ -130,15 +133,19 @@ impl Policy {
 
     /// The rule for a path.
     pub fn keep(&self, path: &NamePath) -> Keep {
-        let mut at = Some(path.clone());
-        while let Some(path) = at {
-            if let Some(keep) = self.rules.get(&path) {
-                return *keep;
-            }
-            at = path.parent();
-        }
-        DEFAULT_KEEP
+        let rules = self.rules.iter().filter(|(rule, _)| fits(rule, path));
+        let best = rules.max_by_key(|(rule, _)| {
+            let named: Vec<bool> = rule.components().map(|part| part != ANY).collect();
+            (named.len(), named)
+        });
+        best.map_or(DEFAULT_KEEP, |(_, keep)| *keep)
     }
+}
+
+/// Whether a path is in the subtree of a rule.
+fn fits(rule: &NamePath, path: &NamePath) -> bool {
+    let mut parts = path.components();
+    rule.components().all(|part| parts.next().is_some_and(|name| part == ANY || part == name))
 }
 
 impl Keep {
@@ -253,6 +260,26 @@ mod tests {
             assert!(Policy::parse(&wrong).is_err(), "{wrong}");
         }
         assert_eq!(Policy::parse(&json!({})).unwrap(), Policy::default());
+    }
+
+    #[test]
+    fn a_star_is_any_one_name_and_a_name_counts_more() {
+        let paths = json!({
+            "/a/*": "1 version", "/a/b": "2 versions", "/*/b/c": "3 versions", "/a/*/c": "4 versions"
+        });
+        let policy = Policy::parse(&json!({"keep": "9 versions", "paths": paths})).unwrap();
+        for (path, want) in [
+            ("/", 9),
+            ("/a", 9),
+            ("/a/x", 1),
+            ("/a/x/y", 1),
+            ("/a/b/d", 2),
+            ("/z/b/c/d", 3),
+            ("/a/b/c", 4),
+            ("/z/b", 9),
+        ] {
+            assert_eq!(policy.keep(&path.parse().unwrap()).versions, Some(want), "{path}");
+        }
     }
 
     #[test]

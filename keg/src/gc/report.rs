@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::held::Kept;
+use super::{going::Going, held::Kept};
 
 /// How to collect.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub enum Phase {
     Sweep,
     /// Rewriting segments of the log.
     Rewrite,
+    /// Rewriting packs.
+    Packs,
     /// Deleting images.
     Images,
 }
@@ -109,12 +111,18 @@ pub struct Report {
     pub trash: Amount,
     /// Bytes of the log's segments before and after those that were rewritten.
     pub log: (u64, u64),
+    /// Packs that went or were written anew.
+    pub packs: crate::pack::Swept,
+    /// Packs were left for the next collection, as `keg pack` was under way.
+    pub packs_busy: bool,
     /// Images that were deleted, as nobody needs their trees.
     pub images: Amount,
     /// Segments that have damage and are left as they are; `keg fsck` names it.
     pub damaged_segments: Vec<u32>,
     /// Only in a dry run: the largest objects that stay, and why; at most 1,000.
     pub kept: Vec<Kept>,
+    /// Only in a dry run: the largest objects that go, now or later; at most 1,000.
+    pub going: Vec<Going>,
     /// How long it took.
     pub seconds: f64,
 }

@@ -60,18 +60,27 @@ pub(crate) struct Image {
 }
 
 /// The images of a Keg that are named by their tree.
-pub(crate) fn images(home: &Path, grace: Duration) -> Vec<Image> {
-    let Ok(list) = fs::read_dir(home.join("img")) else { return Vec::new() };
+pub(crate) fn images(home: &Path, grace: Duration) -> impl Iterator<Item = Image> {
+    of_trees(home, ".erofs", grace)
+}
+
+/// Notes that all of a tree was found loose once, for its next mount.
+pub(crate) fn loose_notes(home: &Path, grace: Duration) -> impl Iterator<Item = Image> {
+    of_trees(home, ".loose", grace)
+}
+
+fn of_trees(home: &Path, kind: &'static str, grace: Duration) -> impl Iterator<Item = Image> {
     let now = SystemTime::now();
-    let image = |entry: fs::DirEntry| {
+    let image = move |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
-        let tree = format!("K-{}", name.strip_suffix(".erofs")?).parse().ok()?;
+        let tree = format!("K-{}", name.strip_suffix(kind)?).parse().ok()?;
         let meta = entry.metadata().ok()?;
         let used = meta.modified().ok()?;
         let fresh = now.duration_since(used).map_or(true, |age| age <= grace);
         Some(Image { tree, path: entry.path(), bytes: meta.len(), fresh })
     };
-    list.flatten().take(MOST).filter_map(image).collect()
+    let list = fs::read_dir(home.join("img")).into_iter().flatten().flatten();
+    list.take(MOST).filter_map(image)
 }
 
 /// Sealed streams, and the blobs they became.

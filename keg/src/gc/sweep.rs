@@ -12,13 +12,13 @@ use super::{
 use crate::{
     Kid,
     object::Kind,
-    pack::Removing,
+    pack::{self, Removing},
     store::{
         StoreError,
         condemned::SweepLock,
         durable::sync_dir,
         io,
-        log::{Rewrite, swept_objects},
+        log::{Place, Rewrite, swept_objects},
         pending::object_path,
     },
     time::now_ms,
@@ -26,8 +26,6 @@ use crate::{
 
 /// Large objects that are moved while nobody can refresh any.
 const BATCH: usize = 64;
-/// Live bytes that one rewritten segment may have: those of a full one.
-const MERGE_UPTO: u64 = 16 << 20;
 
 impl Collection<'_> {
     /// Takes back from the trash what is needed and no longer in its place.
@@ -41,6 +39,7 @@ impl Collection<'_> {
         for run in self.files.trash().runs() {
             let mut wanted: Vec<Kid> =
                 run.objects().into_iter().filter(|kid| marks.contains(kid)).collect();
+            wanted.extend(run.packed().into_iter().filter(|kid| marks.contains(kid)));
             for segment in run.segments() {
                 let swept = swept_objects(&run.dir, segment)?.into_iter();
                 wanted.extend(swept.filter(|kid| marks.contains(kid)));
@@ -130,6 +129,7 @@ impl Collection<'_> {
         self.sweep_large(garbage, horizon, &aside, progress)?;
         let rewritten =
             self.rewrite_segments(garbage, horizon, floors, &aside, report, progress)?;
+        self.sweep_packs(garbage, horizon, &aside, report, progress)?;
         // One that nothing went to is not kept.
         let _ = fs::remove_dir(&aside);
         if rewritten {
@@ -149,7 +149,7 @@ impl Collection<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), StoreError> {
         let home = self.files.home();
-        let due = |one: &super::garbage::Unneeded| one.large && one.since <= horizon;
+        let due = |one: &super::garbage::Unneeded| one.loose && one.since <= horizon;
         let due: Vec<(Kid, u64)> = garbage
             .unneeded
             .iter()
@@ -198,8 +198,11 @@ impl Collection<'_> {
             };
             !garbage.is_due(kid, horizon) && !newer()
         };
+        let waste = self.options.waste_percent;
+        let due = |kid: &Kid, _: &Place| garbage.is_due(kid, horizon);
+        let runs = log.runs(garbage.upto, waste, &due)?;
         let mut rewritten = false;
-        for (step, run) in self.runs(garbage, horizon)?.iter().enumerate() {
+        for (step, run) in runs.iter().enumerate() {
             let oldest = floors.oldest();
             let plan = Rewrite { run, keep: &keep, oldest, aside, drop_damaged: false };
             match log.rewrite(&plan)? {
@@ -215,35 +218,30 @@ impl Collection<'_> {
         Ok(rewritten)
     }
 
-    /// Neighbouring segments that are worth being rewritten into one.
-    fn runs(&self, garbage: &Garbage, horizon: u64) -> Result<Vec<Vec<u32>>, StoreError> {
-        let log = self.files.log();
-        let mut runs: Vec<Vec<u32>> = Vec::new();
-        let (mut run, mut live, mut dead) = (Vec::new(), 0, 0);
-        for segment in log.sealed_segments().into_iter().filter(|number| *number <= garbage.upto) {
-            let size = log.segment_size(segment)?;
-            let mut due = 0;
-            log.sealed_objects(segment, &mut |kid, place| {
-                if garbage.is_due(&kid, horizon) {
-                    due += u64::from(place.len);
-                }
-            });
-            if !run.is_empty() && live + size - due > MERGE_UPTO {
-                self.end_run(&mut runs, std::mem::take(&mut run), live, dead);
-                (live, dead) = (0, 0);
-            }
-            run.push(segment);
-            live += size.saturating_sub(due);
-            dead += due;
+    /// Lets go of what is due in packs. While somebody packs, they wait for the next collection.
+    fn sweep_packs(
+        &self,
+        garbage: &Garbage,
+        horizon: u64,
+        aside: &std::path::Path,
+        report: &mut Report,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), StoreError> {
+        if garbage.packs.is_empty() {
+            return Ok(());
         }
-        self.end_run(&mut runs, run, live, dead);
-        Ok(runs)
-    }
-
-    fn end_run(&self, runs: &mut Vec<Vec<u32>>, run: Vec<u32>, live: u64, dead: u64) {
-        if dead > 0 && self.is_waste(dead, live + dead) {
-            runs.push(run);
-        }
+        let what = pack::Sweep {
+            due: &|kid| garbage.is_due(kid, horizon),
+            packs: &garbage.packs,
+            aside,
+            waste_percent: self.options.waste_percent,
+        };
+        let swept = pack::sweep(self.files.home(), &what, &mut |done| {
+            progress(Progress { phase: Phase::Packs, done: done.objects });
+        })?;
+        report.packs_busy = swept.is_none();
+        report.packs = swept.unwrap_or_default();
+        Ok(())
     }
 
     /// Forgets what is in its place no more.
@@ -254,8 +252,12 @@ impl Collection<'_> {
             if one.since > horizon {
                 return true;
             }
-            if one.large {
-                return object_path(home, kid).exists();
+            if one.loose && object_path(home, kid).exists() {
+                return true;
+            }
+            let in_pack = || self.files.packs().find(kid).is_ok_and(|found| found.is_some());
+            if one.packed && in_pack() {
+                return true;
             }
             match self.files.log().find(kid) {
                 Ok(place) => place.is_some_and(|place| place.at.segment <= garbage.upto),
@@ -268,7 +270,8 @@ impl Collection<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Deletes images of trees that nothing needs. The kernel keeps those that are mounted.
+    /// Deletes images of trees that nothing needs, and notes about trees, once they are not used.
+    /// The kernel keeps images that are mounted, and mounted trees are needed.
     pub(super) fn sweep_images(
         &self,
         marks: &Marks,
@@ -276,7 +279,8 @@ impl Collection<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), GcError> {
         let grace = std::time::Duration::from_millis(self.policy.grace_ms);
-        for image in roots::images(self.files.home(), grace) {
+        let home = self.files.home();
+        for image in roots::images(home, grace).chain(roots::loose_notes(home, grace)) {
             if !image.fresh && !marks.contains(&image.tree) && fs::remove_file(&image.path).is_ok()
             {
                 report.images.add(image.bytes);

@@ -1,35 +1,27 @@
 //! Objects into one pack: solid frames, patches behind a base, chunks.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{Read, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
-use memmap2::Mmap;
+use std::{collections::HashMap, path::PathBuf};
 
 use super::{
     delta::{self, CHUNK, Op, chunk_name},
     report::Counts,
     select::Item,
+    sources::Sources,
 };
 use crate::{
     Kid,
+    object::Kind,
     store::{
         StoreError, io,
         packs::{
             Base, MAX_BLOCK, MAX_DEPTH, MAX_OBJECTS, MAX_PREFIX, MAX_TABLE, PackSet, PackWriter,
-            PackedBlob, Piece, Prefer, Recipe, Source, compress,
+            Piece, Recipe, Source, compress,
         },
-        pending::object_path,
-        verify::Verifying,
     },
 };
 
 /// Objects from this size on are compared with their base, or cut into chunks.
-const LARGE: u64 = 1 << 20;
+pub(super) const LARGE: u64 = 1 << 20;
 /// How hard zstd looks for what a small object and its base have in common.
 const PATCH_LEVEL: i32 = 15;
 /// And for parts of large ones, which are many bytes.
@@ -41,7 +33,7 @@ const PATCH_COST: usize = 64;
 /// Most chunks that are remembered to be used again: 64 GiB, 90 MB of memory.
 const MAX_CHUNKS: usize = 1 << 21;
 /// Room in the table for one more object of any size that fits into a pack.
-const TABLE_ROOM: usize = MAX_TABLE / 2;
+pub(super) const TABLE_ROOM: usize = MAX_TABLE / 2;
 
 /// How deep objects may be at most, less one: those that something in a pack is built upon, but
 /// that are perhaps in no pack themselves any more.
@@ -76,10 +68,8 @@ pub(super) enum Packed {
 
 /// A pack being filled.
 pub(super) struct Encoder<'a> {
-    home: &'a Path,
-    set: &'a Arc<PackSet>,
+    from: &'a Sources<'a>,
     bounds: &'a HashMap<Kid, u8>,
-    scratch: PathBuf,
     level: i32,
     writer: PackWriter,
     /// The open frame.
@@ -100,38 +90,17 @@ struct Place {
     start: u32,
 }
 
-/// An object's bytes.
-enum Bytes {
-    Held(Vec<u8>),
-    Mapped(Mmap),
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Held(bytes) => bytes,
-            Self::Mapped(map) => map,
-        }
-    }
-}
-
 impl<'a> Encoder<'a> {
-    /// A new pack, written to `path` until it is finished; `scratch` is a directory.
+    /// A new pack, written to `path` until it is finished.
     pub(super) fn new(
-        home: &'a Path,
-        set: &'a Arc<PackSet>,
+        from: &'a Sources<'a>,
         bounds: &'a HashMap<Kid, u8>,
         path: PathBuf,
         level: i32,
     ) -> Result<Self, StoreError> {
-        let scratch = path.parent().unwrap_or(home).to_owned();
         Ok(Self {
-            home,
-            set,
+            from,
             bounds,
-            scratch,
             level,
             writer: PackWriter::create(path)?,
             frame: Vec::with_capacity(MAX_BLOCK),
@@ -150,24 +119,26 @@ impl<'a> Encoder<'a> {
             || self.table >= TABLE_ROOM
     }
 
-    /// Adds an object.
+    /// Adds an object; returns how, and its size in bytes.
     ///
     /// # Errors
     /// The disk's, or zstd's.
-    pub(super) fn add(&mut self, item: &Item) -> Result<Packed, StoreError> {
-        let Some(bytes) = self.loose(&item.kid)? else { return Ok(Packed::Gone) };
-        if bytes.len() as u64 != item.size || Kid::of_blob(&bytes) != item.kid {
-            return Ok(Packed::Damaged);
+    pub(super) fn add(&mut self, item: &Item) -> Result<(Packed, u64), StoreError> {
+        let Some(bytes) = self.from.object(item)? else { return Ok((Packed::Gone, 0)) };
+        let size = bytes.len() as u64;
+        let fits = item.kind == Kind::Tree || size == item.size;
+        if !fits || bytes.is_empty() || item.kind.kid_of(&bytes) != item.kid {
+            return Ok((Packed::Damaged, 0));
         }
         let mut pieces = Vec::new();
         let base = self.base_of(item);
         let patched = match &base {
-            Some(base) => self.patch(base, item, &bytes, &mut pieces)?,
+            Some(base) => self.patch(base, &bytes, &mut pieces)?,
             None => false,
         };
         let packed = if patched {
             Packed::Patched
-        } else if item.size >= LARGE {
+        } else if size >= LARGE {
             self.cut(&bytes, &mut pieces)?;
             Packed::Chunked
         } else {
@@ -178,8 +149,8 @@ impl<'a> Encoder<'a> {
         let base = base.filter(|_| patched);
         self.depths.insert(item.kid, base.map_or(0, |base| base.depth));
         self.table += 64 + pieces.len() * 16;
-        self.recipes.push((item.kid, Recipe { size: item.size, base, pieces }));
-        Ok(packed)
+        self.recipes.push((item.kid, Recipe { kind: item.kind, size, base, pieces }));
+        Ok((packed, size))
     }
 
     /// What had its path before, or after, if that is in a pack and not too deep.
@@ -188,7 +159,7 @@ impl<'a> Encoder<'a> {
         let mut found = [item.before, item.after].into_iter().flatten().filter_map(|kid| {
             let depth = match self.depths.get(&kid) {
                 Some(depth) => *depth,
-                None => self.set.find(&kid).ok()??.recipe.depth(),
+                None => self.from.set.find(&kid).ok()??.recipe.depth(),
             };
             (depth + 1 < bound).then_some(Base { kid, depth: depth + 1 })
         });
@@ -198,13 +169,12 @@ impl<'a> Encoder<'a> {
     fn patch(
         &mut self,
         base: &Base,
-        item: &Item,
         bytes: &[u8],
         pieces: &mut Vec<Piece>,
     ) -> Result<bool, StoreError> {
         // One that cannot be read is no base, and fsck names it.
-        let Some(before) = self.read_base(&base.kid)? else { return Ok(false) };
-        if item.size < LARGE {
+        let Some(before) = self.from.base(&base.kid)? else { return Ok(false) };
+        if bytes.len() < LARGE as usize {
             return self.patch_small(&before, bytes, pieces);
         }
         let Some(ops) = delta::plan(&before, bytes) else { return Ok(false) };
@@ -313,60 +283,11 @@ impl<'a> Encoder<'a> {
             self.writer.object(kid, &recipe);
             kids.push(kid);
         }
-        Ok(Some((self.writer.finish(self.home)?, kids)))
-    }
-
-    /// The bytes of a loose object; `None`: there is none.
-    fn loose(&self, kid: &Kid) -> Result<Option<Bytes>, StoreError> {
-        let what = || format!("reading {kid}");
-        match File::open(object_path(self.home, kid)) {
-            Ok(mut file) => {
-                let size = file.metadata().map_err(io(what()))?.len();
-                if size >= LARGE {
-                    return map(&file).map(Some).map_err(io(what()));
-                }
-                let mut bytes = Vec::with_capacity(size as usize);
-                (&mut file).take(LARGE).read_to_end(&mut bytes).map_err(io(what()))?;
-                Ok(Some(Bytes::Held(bytes)))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io(what())(error)),
-        }
-    }
-
-    /// The bytes of a base, loose or packed; checked. `None`: it cannot be read.
-    fn read_base(&self, kid: &Kid) -> Result<Option<Bytes>, StoreError> {
-        if let Some(bytes) = self.loose(kid)? {
-            return Ok((Kid::of_blob(&bytes) == *kid).then_some(bytes));
-        }
-        let Ok(Some(found)) = self.set.find(kid) else { return Ok(None) };
-        let mut blob = PackedBlob::new(self.set, *kid, found, Prefer::Loose);
-        let size = blob.size();
-        if size < LARGE {
-            return Ok(blob.read_whole().ok().map(Bytes::Held));
-        }
-        let what = format!("unpacking {kid} to {}", self.scratch.display());
-        let mut file = tempfile::tempfile_in(&self.scratch).map_err(io(&what))?;
-        let mut from = Verifying::new(blob, *kid, size);
-        let mut chunk = vec![0; MAX_BLOCK];
-        loop {
-            match from.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => file.write_all(&chunk[..n]).map_err(io(&what))?,
-                Err(_) => return Ok(None),
-            }
-        }
-        map(&file).map(Some).map_err(io(what))
+        Ok(Some((self.writer.finish(self.from.home)?, kids)))
     }
 }
 
-fn map(file: &File) -> std::io::Result<Bytes> {
-    // SAFETY: loose objects never change, they are only replaced by renaming or removed, and
-    // nobody else has the temporary files.
-    unsafe { Mmap::map(file) }.map(Bytes::Mapped)
-}
-
-fn pack(prefix: &[u8], raw: &[u8], level: i32) -> Result<Vec<u8>, StoreError> {
+pub(super) fn pack(prefix: &[u8], raw: &[u8], level: i32) -> Result<Vec<u8>, StoreError> {
     compress(prefix, raw, level).map_err(|what| io("packing")(std::io::Error::other(what)))
 }
 

@@ -12,41 +12,46 @@
 
 mod delta;
 mod encode;
+mod generations;
 mod hot;
+mod join;
 mod rehydrate;
 mod remove;
 mod report;
+mod run;
 mod select;
+mod sources;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fs::{self, File},
     path::Path,
-    sync::Arc,
     time::Instant,
 };
 
-use encode::{Encoder, Packed};
 pub use hot::Removing;
 pub(crate) use hot::{Loose, keep_loose, keep_loose_after};
-use remove::Remover;
 pub use report::{
-    Counts, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report, Swept, Which,
+    Counts, JoinReport, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report,
+    Swept, Which,
 };
-use select::{History, Item, large_below};
-pub use sweep::sweep;
+use run::Run;
+use select::{Below, History, Item, all_below};
+pub(crate) use sweep::{Sweep, sweep};
 
 use crate::{
     Keg, Kid,
+    object::Kind,
     store::{
-        Objects, StoreError,
+        StoreError,
         durable::lock_file,
         format, io,
         packs::{self, PackSet},
-        pending::{Pending, object_path},
+        pending::object_path,
     },
 };
 
@@ -68,22 +73,32 @@ pub fn pack(
         return Ok(report);
     }
     keg.objects().sync()?;
-    let _alone = alone(home)?;
+    let _alone = alone(home)?.ok_or(PackError::Busy)?;
     // Before anything is where other programs do not look.
     format::require(home, packs::FEATURE)?;
     report.indexes = mend(home)?;
+    let files = keg.master().files().filter(|files| files.check_writable().is_ok());
+    if let Some(files) = files {
+        trees::seal(files)?;
+    }
     let mut looking = |objects| progress(Progress { objects, ..Progress::default() });
-    let hot = hot_blobs(keg, options)?;
+    let hot = hot(keg, options)?;
     let loose = |kid: &Kid| object_path(home, kid).exists();
-    report.hot = hot.keys().filter(|kid| loose(kid)).count() as u64;
-    let wanted = |kid: &Kid| !hot.contains_key(kid) && loose(kid);
+    report.hot = hot.blobs.keys().filter(|kid| loose(kid)).count() as u64;
+    let wanted = |kid: &Kid, kind| match kind {
+        Kind::Blob => !hot.blobs.contains_key(kid) && loose(kid),
+        _ => !hot.trees.contains(kid) && files.is_some_and(|files| trees::is_movable(files, kid)),
+    };
     let history = History::of(keg, &wanted, &mut looking)?;
     report.unreadable = history.unreadable;
     let mut cold: Vec<Item> = history.items.into_values().collect();
-    cold.sort_unstable_by_key(|item| item.order);
-    let mut run = Run { home, options, set: PackSet::new(home), report, progress };
-    run.pack(keg.objects(), &cold)?;
-    let mut report = run.report;
+    // Trees have much that does not pack well, so they have frames of their own.
+    cold.sort_unstable_by_key(|item| (item.kind != Kind::Blob, item.order));
+    if cold.iter().any(|item| item.kind == Kind::Tree) {
+        format::require(home, packs::TREES)?;
+    }
+    let run = Run::new(home, options, keg.objects(), report, progress);
+    let mut report = run.all(&cold, files)?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -143,12 +158,11 @@ pub fn packed(keg: &Keg) -> Result<BTreeSet<Kid>, PackError> {
     Ok(packs.iter().flat_map(|pack| pack.kids().collect::<Vec<_>>()).collect())
 }
 
-/// Keeps other processes from writing and removing packs, until it is closed.
-fn alone(home: &Path) -> Result<File, PackError> {
+/// Keeps other processes from writing and removing packs, until it is closed. `None`: another does.
+fn alone(home: &Path) -> Result<Option<File>, StoreError> {
     let lock = lock_file(&home.join("tmp/packing"))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| PackError::Busy)?;
-    Ok(lock)
+    let locked = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    Ok(locked.is_ok().then_some(lock))
 }
 
 /// Removes what a killed process left, and makes indexes again that are lost or damaged.
@@ -185,103 +199,11 @@ fn mend(home: &Path) -> Result<u64, StoreError> {
     Ok(made)
 }
 
-/// The large blobs that stay loose, mounted ones aside.
-fn hot_blobs(keg: &Keg, options: &PackOptions) -> Result<HashMap<Kid, u64>, PackError> {
+/// What stays loose and in the log, mounted blobs aside.
+fn hot(keg: &Keg, options: &PackOptions) -> Result<Below, PackError> {
     let mut trees = options.keep.clone();
     if options.which == Which::Cold {
         trees.push(keg.head()?.tree);
     }
-    Ok(large_below(keg.objects(), &trees)?)
-}
-
-/// One run of packing.
-struct Run<'a> {
-    home: &'a Path,
-    options: &'a PackOptions,
-    set: Arc<PackSet>,
-    report: Report,
-    progress: &'a mut dyn FnMut(Progress),
-}
-
-impl Run<'_> {
-    fn pack(&mut self, objects: &dyn Objects, cold: &[Item]) -> Result<(), StoreError> {
-        let mut remover = Remover::new(self.home, objects)?;
-        let all = cold.len();
-        let cold: Vec<&Item> = cold.iter().filter(|item| !remover.is_mounted(&item.kid)).collect();
-        self.report.hot += (all - cold.len()) as u64;
-        let mut told = Progress {
-            phase: Phase::Packing,
-            of_objects: cold.len() as u64,
-            of_bytes: cold.iter().map(|item| item.size).sum(),
-            ..Progress::default()
-        };
-        let mut files = Pending::default();
-        let mut open: Option<Encoder<'_>> = None;
-        let (set, level) = (self.set.clone(), self.options.level.clamp(1, 19));
-        let bounds = encode::bounds(&set)?;
-        let mut batch: Vec<Kid> = Vec::new();
-        for item in cold {
-            told.objects += 1;
-            told.bytes += item.size;
-            (self.progress)(told);
-            if self.set.find(&item.kid).is_ok_and(|found| found.is_some()) {
-                self.report.already += 1;
-                batch.push(item.kid);
-                continue;
-            }
-            let encoder = match &mut open {
-                Some(encoder) => encoder,
-                None => {
-                    let path = files.new_path(self.home)?;
-                    open.insert(Encoder::new(self.home, &set, &bounds, path, level)?)
-                }
-            };
-            let packed = encoder.add(item)?;
-            self.report.counts.add(packed, item.size);
-            match packed {
-                Packed::Gone => {}
-                Packed::Damaged => self.report.damaged.push(item.kid),
-                _ => {
-                    self.report.objects += 1;
-                    self.report.bytes += item.size;
-                    if encoder.is_full(self.options.max_pack)
-                        && let Some(full) = open.take()
-                    {
-                        self.finish(full, &mut remover, std::mem::take(&mut batch))?;
-                    }
-                }
-            }
-        }
-        match open {
-            Some(encoder) => self.finish(encoder, &mut remover, batch),
-            None => self.remove(&mut remover, &batch),
-        }
-    }
-
-    fn finish(
-        &mut self,
-        encoder: Encoder<'_>,
-        remover: &mut Remover<'_>,
-        already: Vec<Kid>,
-    ) -> Result<(), StoreError> {
-        let mut kids = already;
-        if let Some((name, packed)) = encoder.finish()? {
-            let pack = packs::Pack::open(self.home, &name)
-                .map_err(|what| StoreError::Pack { pack: packs::display(&name), what })?;
-            self.report.packs.push(name.to_hex());
-            self.report.packed_bytes += pack.disk_bytes(self.home);
-            kids.extend(packed);
-        }
-        self.remove(remover, &kids)
-    }
-
-    /// Reads packed objects back, and removes the loose files of those that are whole.
-    fn remove(&mut self, remover: &mut Remover<'_>, kids: &[Kid]) -> Result<(), StoreError> {
-        let (whole, damaged) = remover.check(kids, self.progress)?;
-        self.report.damaged.extend(damaged);
-        let (removed, bytes) = remover.remove(&whole, self.progress)?;
-        self.report.removed += removed;
-        self.report.removed_bytes += bytes;
-        Ok(())
-    }
+    Ok(all_below(keg.objects(), &trees)?)
 }

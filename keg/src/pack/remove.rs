@@ -14,10 +14,11 @@ use super::{
 use crate::{
     Kid,
     store::{
-        Objects, StoreError, io,
+        Objects, StoreError,
+        condemned::Condemned,
+        io,
         packs::{self, PackSet, PackedBlob, Prefer},
         pending::object_path,
-        verify::hash_all,
     },
 };
 
@@ -31,12 +32,14 @@ pub(super) struct Remover<'a> {
     /// What the mount tables said last, and the large blobs of these trees.
     labels: BTreeSet<String>,
     mounted: HashMap<Kid, u64>,
+    condemned: Condemned,
 }
 
 impl<'a> Remover<'a> {
     pub(super) fn new(home: &'a Path, objects: &'a dyn Objects) -> Result<Self, StoreError> {
         let (labels, mounted) = (BTreeSet::new(), HashMap::new());
-        let mut remover = Self { home, objects, labels, mounted };
+        let condemned = Condemned::new(home);
+        let mut remover = Self { home, objects, labels, mounted, condemned };
         remover.look()?;
         Ok(remover)
     }
@@ -71,9 +74,8 @@ impl<'a> Remover<'a> {
             let hash = set.find(kid)?.and_then(|found| {
                 // From packs alone: the loose files are about to go.
                 let mut blob = PackedBlob::new(&set, *kid, found, Prefer::Packed);
-                let mut hasher = blake3::Hasher::new();
                 told.bytes += blob.size();
-                hash_all(&mut blob, &mut hasher).ok().map(|_| Kid::from(hasher.finalize()))
+                blob.hash().ok()
             });
             if hash == Some(*kid) {
                 whole.push(*kid)
@@ -101,7 +103,10 @@ impl<'a> Remover<'a> {
         for some in kids.chunks(AT_ONCE) {
             let _nobody_mounts = Removing::begin(self.home)?;
             self.look()?;
-            for kid in some.iter().filter(|kid| !self.mounted.contains_key(*kid)) {
+            // A collection may take these out of their packs: the loose file is what stays.
+            let table = self.condemned.current()?;
+            let stays = |kid: &Kid| self.mounted.contains_key(kid) || table.since(kid).is_some();
+            for kid in some.iter().filter(|kid| !stays(kid)) {
                 let path = object_path(self.home, kid);
                 let what = || format!("removing {}", path.display());
                 let size = match fs::metadata(&path) {

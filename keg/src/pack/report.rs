@@ -29,6 +29,9 @@ pub enum Which {
     All,
 }
 
+/// zstd's level for solid frames, unless another is asked for.
+pub(super) const LEVEL: i32 = 9;
+
 /// How to pack.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackOptions {
@@ -44,7 +47,7 @@ pub struct PackOptions {
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { which: Which::Cold, keep: Vec::new(), level: 9, max_pack: 1 << 30 }
+        Self { which: Which::Cold, keep: Vec::new(), level: LEVEL, max_pack: 1 << 30 }
     }
 }
 
@@ -61,6 +64,8 @@ pub enum Phase {
     Checking,
     /// Removing loose files.
     Removing,
+    /// Joining packs, and rewriting the log without trees that are packed.
+    Joining,
     /// Writing loose files.
     Unpacking,
 }
@@ -95,6 +100,10 @@ pub struct Counts {
     pub chunked: u64,
     /// Their bytes.
     pub chunked_bytes: u64,
+    /// Trees, of all these.
+    pub trees: u64,
+    /// Their bytes.
+    pub tree_bytes: u64,
 }
 
 /// What packing did.
@@ -116,6 +125,10 @@ pub struct Report {
     pub removed: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Packs that were joined.
+    pub joined: JoinReport,
+    /// Bytes of the log's segments that trees left, before and after.
+    pub log: (u64, u64),
     /// Large loose objects left because names or mounts use them.
     pub hot: u64,
     /// Objects that are not what their KIDs say: left alone, `keg fsck` says what uses them.
@@ -126,6 +139,21 @@ pub struct Report {
     pub indexes: u64,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// What joining packs did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct JoinReport {
+    /// Packs that became part of others.
+    pub packs: u64,
+    /// How many packs were made of them.
+    pub into: u64,
+    /// Their bytes on the disk before.
+    pub bytes_before: u64,
+    /// And after.
+    pub bytes_after: u64,
+    /// Packs that were left because something in them is damaged, by the hex of their names.
+    pub left: Vec<String>,
 }
 
 /// What unpacking did.
@@ -141,21 +169,21 @@ pub struct Rehydrated {
     pub seconds: f64,
 }
 
-/// What taking out of packs what is not needed did.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+/// What a collection did to packs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Swept {
     /// Packs there were.
     pub packs: u64,
-    /// Packs that were removed.
+    /// Packs that went, as nothing in them is needed.
     pub removed: u64,
-    /// Their bytes on the disk.
-    pub removed_bytes: u64,
-    /// Objects of them that are needed, and are loose now.
-    pub rehydrated: u64,
-    /// Packs that were kept because something needed in them is damaged, by the hex of their names.
+    /// Packs that were written anew, without what is not needed.
+    pub rewritten: u64,
+    /// Bytes on the disk of both, before.
+    pub bytes_before: u64,
+    /// And of what was made of them.
+    pub bytes_after: u64,
+    /// Packs that were left because something in them is damaged, by the hex of their names.
     pub damaged: Vec<String>,
-    /// How long it took.
-    pub seconds: f64,
 }
 
 /// A pack.

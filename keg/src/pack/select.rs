@@ -1,4 +1,5 @@
-//! Which large objects there are, in which order they are best packed, and what came before each.
+//! Which large objects and trees there are, in which order they are best packed, and what came
+//! before each.
 //!
 //! All versions are followed from the oldest to the newest, and the commits of each name from
 //! their oldest ancestor on, comparing each tree with the one before it. What is equal is skipped,
@@ -10,7 +11,7 @@ use crate::{
     Keg, Kid, directory,
     gc::floors::Floors,
     names::NamesError,
-    object::{Entry, Tree, Value, shards::Node},
+    object::{Entry, EntryName, Kind, Tree, Value, shards::Node},
     pointer,
     store::{INLINE_MAX, Objects, StoreError},
 };
@@ -19,11 +20,15 @@ use crate::{
 const MAX_ITEMS: usize = 1 << 20;
 /// Most ancestors of one commit that are followed.
 const MAX_ANCESTORS: usize = 1 << 20;
+/// Most directories before a new one, by their names, that are looked at to see which it is like.
+const SIBLINGS: usize = 2;
 
-/// A large object that some version has.
+/// A large object, or a tree, that some version has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
     pub(super) kid: Kid,
+    pub(super) kind: Kind,
+    /// As an entry says; 0 for a tree, of which none does.
     pub(super) size: u64,
     /// When it was first met: objects of one version are in the order of their paths.
     pub(super) order: u64,
@@ -33,10 +38,10 @@ pub(super) struct Item {
     pub(super) after: Option<Kid>,
 }
 
-/// The large objects that some version has, and that are wanted.
+/// The large objects and trees that some version has, and that are wanted.
 pub(super) struct History<'a> {
     pub(super) items: HashMap<Kid, Item>,
-    wanted: &'a dyn Fn(&Kid) -> bool,
+    wanted: &'a dyn Fn(&Kid, Kind) -> bool,
     /// Trees and commits that could not be read.
     pub(super) unreadable: u64,
     trees: HashSet<Kid>,
@@ -58,7 +63,7 @@ impl<'a> History<'a> {
     /// The store's; what is damaged is counted and left out.
     pub(super) fn of(
         keg: &Keg,
-        wanted: &'a dyn Fn(&Kid) -> bool,
+        wanted: &'a dyn Fn(&Kid, Kind) -> bool,
         told: &mut dyn FnMut(u64),
     ) -> Result<Self, NamesError> {
         let mut history = Self {
@@ -113,15 +118,23 @@ impl<'a> History<'a> {
                 None => return Ok(()),
             },
         };
+        self.parts(objects, before, tree)?;
         // The first is to be popped first.
         for (name, entry) in new.entries.iter().rev() {
             let was = old.entries.get(name);
             if was.is_some_and(|was| was.value == entry.value) {
                 continue;
             }
+            if !matches!(entry.value, Value::Tree { .. } | Value::Commit { .. }) {
+                continue;
+            }
+            let before = match was {
+                Some(was) => self.tree_of(objects, Some(was))?,
+                None => self.sibling(objects, (&old, &new), name, entry)?,
+            };
             match entry.value {
-                Value::Tree { kid, .. } => left.push(Left::Tree(self.tree_of(objects, was)?, kid)),
-                Value::Commit { kid } => left.push(Left::Commit(self.tree_of(objects, was)?, kid)),
+                Value::Tree { kid, .. } => left.push(Left::Tree(before, kid)),
+                Value::Commit { kid } => left.push(Left::Commit(before, kid)),
                 _ => {}
             }
         }
@@ -133,20 +146,97 @@ impl<'a> History<'a> {
         Ok(())
     }
 
+    /// Notes the objects of a directory, each with the one that was in its place before.
+    fn parts(
+        &mut self,
+        objects: &dyn Objects,
+        before: Option<Kid>,
+        tree: Kid,
+    ) -> Result<(), StoreError> {
+        let mut left = vec![(before, tree)];
+        while let Some((before, kid)) = left.pop() {
+            if before == Some(kid) {
+                continue;
+            }
+            self.note(kid, Kind::Tree, 0, before);
+            let Some(Node::Index(new)) = self.readable(directory::node(objects, &kid))? else {
+                continue;
+            };
+            let old = match before {
+                Some(before) => self.readable(directory::node(objects, &before))?,
+                None => None,
+            };
+            for part in &new.children {
+                let was = match &old {
+                    Some(Node::Index(old)) => {
+                        let at = old.children.partition_point(|other| other.first <= part.first);
+                        old.children.get(at.saturating_sub(1)).map(|other| other.kid)
+                    }
+                    // Before it was split.
+                    Some(Node::Leaf(_)) => before,
+                    None => None,
+                };
+                left.push((was, part.kid));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a new directory is most like: one beside it that has at least half of its names. The
+    /// builds of an app, for example, each have a name of their own.
+    fn sibling(
+        &mut self,
+        objects: &dyn Objects,
+        (old, new): (&Tree, &Tree),
+        name: &EntryName,
+        entry: &Entry,
+    ) -> Result<Option<Kid>, StoreError> {
+        let Some(own) = self.tree_of(objects, Some(entry))? else { return Ok(None) };
+        // Those of large directories are not looked through.
+        let leaf = |kid: &Kid| match directory::node(objects, kid)? {
+            Node::Leaf(tree) => Ok(Some(tree)),
+            Node::Index(_) => Ok(None),
+        };
+        let Some(tree) = self.readable(leaf(&own))?.flatten() else { return Ok(None) };
+        let others = old.entries.range(..name.clone()).rev().take(SIBLINGS);
+        let others = others.chain(old.entries.range(name.clone()..).take(1));
+        let others = others.chain(new.entries.range(..name.clone()).rev().take(1));
+        let mut best = None;
+        for (_, other) in others {
+            let Some(kid) = self.tree_of(objects, Some(other))? else { continue };
+            let Some(other) = self.readable(leaf(&kid))?.flatten() else { continue };
+            let shared = |name: &EntryName| other.entries.contains_key(name);
+            let names = tree.entries.keys().filter(|name| shared(name)).count();
+            if kid != own && names * 2 >= tree.entries.len().max(1) {
+                let same = |(name, entry): &(&EntryName, &Entry)| {
+                    other.entries.get(*name).is_some_and(|other| other.value == entry.value)
+                };
+                let likeness = (tree.entries.iter().filter(same).count(), names);
+                best = best.max(Some((likeness, kid)));
+            }
+        }
+        Ok(best.map(|(_, kid)| kid))
+    }
+
     fn file(&mut self, kid: Kid, size: u64, was: Option<&Entry>) {
-        if size <= INLINE_MAX as u64 || self.items.len() >= MAX_ITEMS {
+        if size <= INLINE_MAX as u64 {
             return;
         }
         let before = was.and_then(|entry| match entry.value {
             Value::File { kid: was, size } if size > INLINE_MAX as u64 && was != kid => Some(was),
             _ => None,
         });
+        self.note(kid, Kind::Blob, size, before);
+    }
+
+    fn note(&mut self, kid: Kid, kind: Kind, size: u64, before: Option<Kid>) {
         if let Some(before) = before.and_then(|before| self.items.get_mut(&before)) {
             before.after.get_or_insert(kid);
         }
-        if !self.items.contains_key(&kid) && (self.wanted)(&kid) {
+        let room = self.items.len() < MAX_ITEMS && !self.items.contains_key(&kid);
+        if room && (self.wanted)(&kid, kind) {
             let order = self.items.len() as u64;
-            self.items.insert(kid, Item { kid, size, order, before, after: None });
+            self.items.insert(kid, Item { kid, kind, size, order, before, after: None });
         }
     }
 
@@ -206,18 +296,24 @@ impl<'a> History<'a> {
     }
 }
 
-/// All large blobs below some trees, through commits, with their sizes.
+/// What is below some trees, through commits.
+#[derive(Default)]
+pub(super) struct Below {
+    /// Large blobs, and their sizes.
+    pub(super) blobs: HashMap<Kid, u64>,
+    /// The trees themselves, and those below them.
+    pub(super) trees: HashSet<Kid>,
+}
+
+/// All large blobs and trees below some trees.
 ///
 /// # Errors
 /// The store's.
-pub(super) fn large_below(
-    objects: &dyn Objects,
-    trees: &[Kid],
-) -> Result<HashMap<Kid, u64>, StoreError> {
-    let (mut found, mut seen) = (HashMap::new(), HashSet::new());
+pub(super) fn all_below(objects: &dyn Objects, trees: &[Kid]) -> Result<Below, StoreError> {
+    let mut below = Below::default();
     let mut left = trees.to_vec();
     while let Some(tree) = left.pop() {
-        if !seen.insert(tree) {
+        if !below.trees.insert(tree) {
             continue;
         }
         let tree = match directory::node(objects, &tree)? {
@@ -230,7 +326,7 @@ pub(super) fn large_below(
         for entry in tree.entries.values() {
             match pointer::seen(objects, entry)?.value {
                 Value::File { kid, size } if size > INLINE_MAX as u64 => {
-                    found.insert(kid, size);
+                    below.blobs.insert(kid, size);
                 }
                 Value::Tree { kid, .. } => left.push(kid),
                 Value::Commit { kid } => left.push(objects.commit(&kid)?.tree),
@@ -238,5 +334,16 @@ pub(super) fn large_below(
             }
         }
     }
-    Ok(found)
+    Ok(below)
+}
+
+/// All large blobs below some trees, with their sizes.
+///
+/// # Errors
+/// The store's.
+pub(super) fn large_below(
+    objects: &dyn Objects,
+    trees: &[Kid],
+) -> Result<HashMap<Kid, u64>, StoreError> {
+    Ok(all_below(objects, trees)?.blobs)
 }

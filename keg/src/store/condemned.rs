@@ -100,6 +100,16 @@ impl Listed {
         Some(Self { map, generation, upto, count })
     }
 
+    /// All that is listed, ascending.
+    pub(crate) fn rows(&self) -> Vec<(Kid, u64)> {
+        let rows = self.map[ROWS_AT..].chunks_exact(ROW).take(self.count);
+        let row = |row: &[u8]| {
+            let kid = Kid::from_bytes(*row.first_chunk()?);
+            Some((kid, u64::from_le_bytes(*row[32..].first_chunk()?)))
+        };
+        rows.filter_map(row).collect()
+    }
+
     fn since(&self, kid: &Kid) -> Option<u64> {
         let (mut low, mut high) = (0, self.count);
         while low < high {

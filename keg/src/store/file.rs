@@ -156,7 +156,9 @@ impl FileStore {
 
     pub(super) fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
         let kid = kind.kid_of(bytes);
-        if !self.log.relies_on(&kid)? {
+        // Cold trees are in packs.
+        let packed = || Ok::<_, StoreError>(kind == Kind::Tree && self.packed_safe(&kid)?.is_some());
+        if !self.log.relies_on(&kid)? && !packed()? {
             self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?;
         }
         Ok(kid)
@@ -240,7 +242,7 @@ impl Objects for FileStore {
                 Ok(Object { kind: Kind::Blob, bytes: checked(Kind::Blob, kid, bytes)? })
             }
             Large::Packed(blob) if blob.size() > MAX_IN_MEMORY => Err(too_big(blob.size())),
-            Large::Packed(mut blob) => Ok(Object { kind: Kind::Blob, bytes: blob.read_whole()? }),
+            Large::Packed(mut blob) => Ok(Object { kind: blob.kind(), bytes: blob.read_whole()? }),
         }
     }
 
@@ -250,6 +252,10 @@ impl Objects for FileStore {
             None => match self.open_large(kid) {
                 Ok(Large::Loose(file, size)) => {
                     return Ok(Box::new(Verifying::new(file, *kid, size)));
+                }
+                Ok(Large::Packed(blob)) if blob.kind() != Kind::Blob => {
+                    let (expected, found) = (Kind::Blob, blob.kind());
+                    return Err(StoreError::WrongKind { kid: *kid, expected, found });
                 }
                 Ok(Large::Packed(blob)) => {
                     let size = blob.size();
@@ -274,7 +280,13 @@ impl Objects for FileStore {
             Some(Place { kind: found, .. }) => {
                 Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
             }
-            None => self.large_size(kid)?.ok_or(StoreError::Missing { kid: *kid }),
+            None => match self.large_size(kid)? {
+                Some((Kind::Blob, size)) => Ok(size),
+                Some((found, _)) => {
+                    Err(StoreError::WrongKind { kid: *kid, expected: Kind::Blob, found })
+                }
+                None => Err(StoreError::Missing { kid: *kid }),
+            },
         }
     }
 
@@ -282,7 +294,7 @@ impl Objects for FileStore {
         match self.log.find(kid)? {
             Some(place) => Ok(Some(place.kind)),
             None => match self.large_size(kid) {
-                Ok(size) => Ok(size.map(|_| Kind::Blob)),
+                Ok(found) => Ok(found.map(|(kind, _)| kind)),
                 // What is not found elsewhere is as good as not here.
                 Err(StoreError::Pack { .. }) => Ok(None),
                 Err(error) => Err(error),

@@ -7,10 +7,10 @@ use std::{
 
 use super::{
     FileStore, StoreError, io,
-    packs::{PackedBlob, Prefer},
+    packs::{Found, PackedBlob, Prefer},
     pending::object_path,
 };
-use crate::Kid;
+use crate::{Kid, object::Kind};
 
 /// How often a large blob is looked for before it is missing.
 const MOVES: usize = 3;
@@ -50,7 +50,7 @@ impl FileStore {
             } else if let Some(found) = self.packs.find(kid)? {
                 let blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
                 return Ok(Large::Packed(Box::new(blob)));
-            } else if self.trash().revive(kid)? {
+            } else if self.trash().revive_any(kid)? {
                 continue;
             } else if self.packs.never_any() {
                 break;
@@ -59,14 +59,22 @@ impl FileStore {
         Err(StoreError::Missing { kid: *kid })
     }
 
-    /// The size of a large blob, loose or packed.
-    pub(super) fn large_size(&self, kid: &Kid) -> Result<Option<u64>, StoreError> {
+    /// A packed object that no collection is about to take away.
+    pub(super) fn packed_safe(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        // A pack that is damaged does not keep anything from being written again.
+        let Some(found) = self.packs.find(kid).ok().flatten() else { return Ok(None) };
+        let condemned = self.log().condemned().current()?.since(kid).is_some();
+        Ok((!condemned).then_some(found))
+    }
+
+    /// What an object is that is not in the log, and its size: loose or packed.
+    pub(super) fn large_size(&self, kid: &Kid) -> Result<Option<(Kind, u64)>, StoreError> {
         for _ in 0..MOVES {
             if let Some((_, size)) = self.large(kid)? {
-                return Ok(Some(size));
+                return Ok(Some((Kind::Blob, size)));
             }
             if let Some(found) = self.packs.find(kid)? {
-                return Ok(Some(found.recipe.size));
+                return Ok(Some((found.recipe.kind, found.recipe.size)));
             }
             if self.packs.never_any() {
                 break;

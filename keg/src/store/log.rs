@@ -19,6 +19,7 @@ mod moves;
 mod record;
 mod recover;
 mod reload;
+mod runs;
 mod segment;
 mod tail;
 

@@ -7,7 +7,9 @@ use super::{
     condemned::{Table, refresh},
     file::checked,
     log::read_swept,
+    packs::{Found, PackedBlob, Prefer},
     pending::object_path,
+    verify::Verifying,
 };
 use crate::{
     Kid,
@@ -41,11 +43,10 @@ impl FileStore {
         };
         let meta = match loose {
             Ok(meta) if meta.len() == size => meta,
-            // What is in packs is not collected. A pack that is damaged does not keep anything
-            // from being written again.
+            // What is condemned in a pack is written again: the pack may lose it.
             _ => {
-                let packed = self.packs.find(kid).ok().flatten();
-                return Ok(packed.is_some_and(|found| found.recipe.size == size));
+                let fits = |found: Found| found.recipe.size == size;
+                return Ok(self.packed_safe(kid)?.is_some_and(fits));
             }
         };
         if let Some(since) = self.log().condemned().current()?.since(kid)
@@ -115,8 +116,7 @@ impl FileStore {
             if self.trash().revive(kid)? {
                 return Ok(Kept::Large);
             }
-            let packed = self.packs.find(kid)?.is_some();
-            return Ok(if packed { Kept::Safe } else { Kept::Missing });
+            return self.retain_packed(kid, table);
         };
         if let Ok(meta) = fs::metadata(&path) {
             // Whoever gave it its name may have died before that was durable.
@@ -131,6 +131,27 @@ impl FileStore {
             }
             _ => Ok(Kept::Safe),
         }
+    }
+}
+
+impl FileStore {
+    /// A packed object that is condemned leaves its pack: it becomes a loose file, or a record of
+    /// the log, and its pack may lose it.
+    fn retain_packed(&self, kid: &Kid, table: &Table) -> Result<Kept, StoreError> {
+        let found = match self.packs.find(kid)? {
+            None if self.trash().revive_any(kid)? => self.packs.find(kid)?,
+            found if table.since(kid).is_some() => found,
+            Some(_) => return Ok(Kept::Safe),
+            None => return Ok(Kept::Missing),
+        };
+        let Some(found) = found else { return Ok(Kept::Missing) };
+        let mut blob = PackedBlob::new(&self.packs, *kid, found, Prefer::Loose);
+        if blob.kind() != Kind::Blob {
+            return Ok(Kept::Small(Object { kind: blob.kind(), bytes: blob.read_whole()? }));
+        }
+        let size = blob.size();
+        let (made, _) = self.put_blob(&mut Verifying::new(blob, *kid, size))?;
+        Ok(if made == *kid { Kept::Large } else { Kept::Missing })
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags};
 
-use super::{StoreError, condemned::refresh, io, pending::object_path};
+use super::{StoreError, condemned::refresh, io, packs, pending::object_path};
 use crate::Kid;
 
 /// Most collections whose sweepings are looked through.
@@ -38,6 +38,11 @@ impl Run {
             names.filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
         found.sort_unstable();
         found
+    }
+
+    /// What is in packs in it.
+    pub(crate) fn packed(&self) -> Vec<Kid> {
+        packs::aside_kids(&self.dir)
     }
 
     /// Large objects in it.
@@ -72,6 +77,15 @@ impl Trash {
             *known = (if settled { time } else { (0, 0) }, list(&dir));
         }
         known.1.clone()
+    }
+
+    /// Brings an object back that is in the trash, by itself or in a pack. `false`: it is not.
+    pub(crate) fn revive_any(&self, kid: &Kid) -> Result<bool, StoreError> {
+        if self.revive(kid)? {
+            return Ok(true);
+        }
+        let dirs: Vec<PathBuf> = self.runs().into_iter().map(|run| run.dir).collect();
+        packs::revive(&self.home, &dirs, kid)
     }
 
     /// Puts a large object back in its place. `false`: it is not in the trash.

@@ -2,8 +2,10 @@
 
 use std::{fs, path::PathBuf, thread::sleep, time::Duration};
 
-use keg_tests::{Repo, World};
+use keg_tests::{Repo, World, process::run};
 use serde_json::{Value as Json, json};
+
+use super::policies::policy;
 
 /// Longer than the grace period set here.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -26,11 +28,8 @@ fn collect(world: &World) -> Json {
 #[test]
 fn old_versions_go_and_everything_else_goes_on() {
     let mut world = World::with_python();
-    let policy =
-        json!({"keep": "2 versions", "paths": {}, "grace": "1 second", "trash": "0 seconds"});
-    let file = world.scratch().join("gc.json");
-    fs::write(&file, policy.to_string()).expect("written");
-    world.keg(&["put", "/-/gc.json", &file.display().to_string()]).ok();
+    let rules = ["/", "2 versions", "/machines", "default", "--grace", "1 second"];
+    run(&mut policy(&world, "keep", &[&rules[..], &["--trash", "0 seconds"]].concat())).ok();
     let repo = world.probe("blog");
     for word in ["a", "b", "c", "d", "e", "f"] {
         edit(&repo, word);
@@ -42,11 +41,11 @@ fn old_versions_go_and_everything_else_goes_on() {
     });
     // Builds are named, so they stay until somebody lets go of them.
     let current = world.json(&["why", "blog"])["build"].as_str().expect("a key").to_owned();
-    let builds = world.json(&["ls", "/builds"]);
-    let keys = builds.as_array().expect("a list").iter().filter_map(|b| b["name"].as_str());
-    for key in keys.filter(|key| key.len() == 16 && *key != current) {
-        world.keg(&["rm", &format!("/builds/{key}")]).ok();
-    }
+    let pruned = run(&mut policy(&world, "prune-builds", &["--newest", "1"])).ok();
+    let pruned: Json = serde_json::from_str(&pruned).expect("JSON");
+    let pruned = pruned.as_array().expect("a list");
+    assert!(pruned.len() >= 4 && pruned.iter().all(|gone| gone["build"] != *current), "{pruned:?}");
+    assert!(pruned.iter().all(|gone| gone["app"] == "blog"), "{pruned:?}");
     let before = world.json(&["gc", "--dry-run"]);
     assert!(before["garbage"]["objects"].as_u64() > Some(0), "{}", before["garbage"]);
     let report = collect(&world);

@@ -14,6 +14,7 @@ mod mounts;
 mod oci;
 mod path;
 mod pointers;
+mod policies;
 mod registries;
 mod router;
 mod screens;

@@ -60,30 +60,26 @@ pub(crate) fn audit_packs(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result
                 data: pack.data().clone(),
                 recipe,
             });
-            let (bytes, damage) = match found {
+            let (kind, bytes, damage) = match found {
                 Ok(found) => audit_object(&set, kid, found),
-                Err(what) => (0, Some(format!("in {}: {what}", display(pack.name())))),
+                Err(what) => {
+                    (Kind::Blob, 0, Some(format!("in {}: {what}", display(pack.name()))))
+                }
             };
-            visit(Audited::Object { kid, kind: Kind::Blob, bytes, damage });
+            visit(Audited::Object { kid, kind, bytes, damage });
         }
     }
     Ok(())
 }
 
-fn audit_object(set: &Arc<PackSet>, kid: Kid, found: Found) -> (u64, Option<String>) {
+fn audit_object(set: &Arc<PackSet>, kid: Kid, found: Found) -> (Kind, u64, Option<String>) {
     let mut blob = PackedBlob::new(set, kid, found, Prefer::Packed);
-    let size = blob.size();
-    match hash_blob(&mut blob) {
-        Ok(hash) if hash == kid => (size, None),
-        Ok(_) => (size, Some(blob.within("its bytes hash to another KID"))),
-        Err(what) => (size, Some(what)),
+    let (kind, size) = (blob.kind(), blob.size());
+    match blob.hash() {
+        Ok(hash) if hash == kid => (kind, size, None),
+        Ok(_) => (kind, size, Some(blob.within("its bytes hash to another KID"))),
+        Err(error) => (kind, size, Some(error.to_string())),
     }
-}
-
-fn hash_blob(blob: &mut PackedBlob) -> Result<Kid, String> {
-    let mut hasher = blake3::Hasher::new();
-    hash_all(blob, &mut hasher).map_err(|error| error.to_string())?;
-    Ok(Kid::from(hasher.finalize()))
 }
 
 /// Tells what is in the directory and should not be; returns packs that have no index.
@@ -139,7 +135,7 @@ pub(crate) fn rebuild_index(home: &Path, name: &Kid) -> Result<(), StoreError> {
         let (offset, recipe) = recipe.map_err(damaged)?;
         let found = Found { pack: *name, data: data.clone(), recipe };
         let mut blob = PackedBlob::new(&set, *name, found.clone(), Prefer::Packed);
-        let kid = hash_blob(&mut blob).map_err(damaged)?;
+        let kid = blob.hash().map_err(|error| damaged(error.to_string()))?;
         set.add(kid, found);
         rows.push((kid, offset));
     }

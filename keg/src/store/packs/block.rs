@@ -59,7 +59,7 @@ pub(super) fn encode(raw_len: usize, frame: &[u8]) -> Vec<u8> {
 }
 
 /// A block as it is in the file.
-pub(super) struct Stored {
+pub(crate) struct Stored {
     bytes: Vec<u8>,
     raw: usize,
 }
@@ -99,7 +99,7 @@ impl Stored {
     ///
     /// # Errors
     /// The frame is not one, or has more or fewer bytes than the block says.
-    pub(super) fn unpack(&self, prefix: &[u8]) -> Result<Vec<u8>, String> {
+    pub(crate) fn unpack(&self, prefix: &[u8]) -> Result<Vec<u8>, String> {
         let mut context = DCtx::create();
         self.unpack_with(&mut context, prefix, Vec::new())
     }
@@ -111,6 +111,16 @@ impl Stored {
         memory: Vec<u8>,
     ) -> Result<Vec<u8>, String> {
         self.unpack_with(context, &[], memory)
+    }
+
+    /// How many bytes it unpacks to.
+    pub(crate) fn raw_len(&self) -> usize {
+        self.raw
+    }
+
+    /// All of it, as it is in the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Its memory, to be used again.

@@ -18,13 +18,15 @@ mod open;
 mod read;
 mod recipe;
 mod set;
+mod aside;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub(crate) use aside::{aside_kids, put_aside, revive};
 pub(crate) use audit::{audit_packs, rebuild_index};
-pub(crate) use block::compress;
-pub(crate) use open::Pack;
+pub(crate) use block::{Stored, compress};
+pub(crate) use open::{Pack, data_path};
 pub(crate) use read::{PackedBlob, Prefer};
 pub(crate) use recipe::{Base, Piece, Recipe, Source};
 pub(crate) use set::{Found, PackSet};
@@ -32,6 +34,8 @@ pub(crate) use write::{PackWriter, remove_pack, settle};
 
 /// The feature in `format.json` without which a Keg with packs cannot be read.
 pub(crate) const FEATURE: &str = "packs";
+/// The feature without which a Keg cannot be read that has trees in packs.
+pub(crate) const TREES: &str = "packed-trees";
 /// Most bytes in a block, unpacked: 4 MiB. What a random read costs at most.
 pub(crate) const MAX_BLOCK: usize = 4 << 20;
 /// Most bytes of a base that a block is packed behind: 8 MiB.

@@ -19,6 +19,7 @@ use super::{
     directory,
     index::Index,
     recipe::{Base, Recipe},
+    set::Found,
 };
 use crate::{Kid, kid::KidPrefix};
 
@@ -44,7 +45,7 @@ pub(crate) struct Pack {
 }
 
 /// Where a pack's data is.
-pub(super) fn data_path(home: &Path, name: &Kid) -> PathBuf {
+pub(crate) fn data_path(home: &Path, name: &Kid) -> PathBuf {
     directory(home).join(format!("{}.pack", name.to_hex()))
 }
 
@@ -182,6 +183,16 @@ impl Pack {
         &self.data
     }
 
+    /// Bytes of its data file.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data.size
+    }
+
+    /// Bytes of its table.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.data.table().len()
+    }
+
     /// Bytes on disk: data and index.
     pub(crate) fn disk_bytes(&self, home: &Path) -> u64 {
         let index = std::fs::metadata(index_path(home, &self.name)).map_or(0, |meta| meta.len());
@@ -191,6 +202,28 @@ impl Pack {
     /// How an object is made; `None`: it is not in this pack.
     pub(crate) fn find(&self, kid: &Kid) -> Option<Result<Recipe, String>> {
         self.index.find(kid).map(|offset| self.data.recipe(offset))
+    }
+
+    /// Every object, and how it is made.
+    pub(crate) fn recipes(&self) -> impl Iterator<Item = (Kid, Result<Recipe, String>)> {
+        self.rows().map(|(kid, offset)| (kid, self.data.recipe(offset)))
+    }
+
+    /// An object of this very pack.
+    ///
+    /// # Errors
+    /// What is wrong with its recipe.
+    pub(crate) fn found(&self, kid: &Kid) -> Result<Option<Found>, String> {
+        let Some(recipe) = self.find(kid) else { return Ok(None) };
+        Ok(Some(Found { pack: self.name, data: self.data.clone(), recipe: recipe? }))
+    }
+
+    /// A block as it is in the file, its checksum checked.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn stored(&self, at: u64) -> Result<Stored, String> {
+        self.data.block(at, Vec::new())
     }
 
     /// KIDs that start with a prefix.

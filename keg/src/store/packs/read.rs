@@ -13,8 +13,17 @@ use super::{
 };
 use crate::{
     Kid,
-    store::{StoreError, pending::object_path, verify::ReadAt},
+    object::Kind,
+    store::{
+        StoreError,
+        pending::object_path,
+        trash::Trash,
+        verify::{ReadAt, hash_all},
+    },
 };
+
+/// How often a base is looked for that moves meanwhile.
+const BASE_TRIES: usize = 3;
 
 /// Where bases are looked for first. Loose files are quicker; packs alone are whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +59,21 @@ impl PackedBlob {
         });
         let ends = ends.collect();
         Self { set: set.clone(), kid, found, ends, current: None, base: None, prefer }
+    }
+
+    /// What it is, as its recipe says.
+    pub(crate) fn kind(&self) -> Kind {
+        self.found.recipe.kind
+    }
+
+    /// The KID that its bytes give.
+    ///
+    /// # Errors
+    /// What is wrong with the pack.
+    pub(crate) fn hash(&mut self) -> io::Result<Kid> {
+        let mut hasher = self.kind().hasher();
+        hash_all(self, &mut hasher)?;
+        Ok(Kid::from(hasher.finalize()))
     }
 
     /// As its recipe says; checked by whoever reads to the end.
@@ -147,18 +171,26 @@ impl PackedBlob {
         {
             return Ok(file);
         }
-        match self.set.find(&base.kid) {
-            Ok(Some(found)) => {
-                // Each is less deep than what is built upon it, so this ends, whatever they say.
-                if found.recipe.depth() >= base.depth {
-                    return Err(format!("its base {} is as deep as itself: a cycle", base.kid));
+        let missing = |_| format!("its base {} is not here", base.kid);
+        for _ in 0..BASE_TRIES {
+            // Each is less deep than what is built upon it, so this ends, whatever they say.
+            match self.set.find_less_deep(&base.kid, base.depth) {
+                Ok(Some(found)) => {
+                    let blob = Self::new(&self.set, base.kid, found, self.prefer);
+                    return Ok(OpenBase::Packed(Box::new(blob)));
                 }
-                let blob = Self::new(&self.set, base.kid, found, self.prefer);
-                Ok(OpenBase::Packed(Box::new(blob)))
+                Ok(None) => match loose() {
+                    Ok(file) => return Ok(file),
+                    // A collection that is under way may have taken it.
+                    Err(_) if Trash::new(self.set.home()).revive_any(&base.kid).is_ok_and(|it| it) => {}
+                    Err(error) => return Err(missing(error)),
+                },
+                Err(error) => {
+                    return loose().map_err(|_| format!("its base {}: {error}", base.kid));
+                }
             }
-            Ok(None) => loose().map_err(|_| format!("its base {} is not here", base.kid)),
-            Err(error) => loose().map_err(|_| format!("its base {}: {error}", base.kid)),
         }
+        loose().map_err(missing)
     }
 
     /// Reads all of it into memory; for objects whose size is known to be bounded.
@@ -182,7 +214,7 @@ impl PackedBlob {
             };
             bytes.truncate(at);
         }
-        if Kid::of_blob(&bytes) != self.kid {
+        if self.kind().kid_of(&bytes) != self.kid {
             return Err(corrupt(self, "its bytes hash to another KID"));
         }
         Ok(bytes)

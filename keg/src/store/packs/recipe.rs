@@ -1,6 +1,7 @@
 //! How an object is put together from a pack: its size, its base and its pieces.
 //!
-//! `size varint | depth u8 | base KID, if depth > 0 | pieces varint | pieces`, a piece being
+//! `size varint | depth u8 | base KID, if depth > 0 | pieces varint | pieces`; 0x10 in `depth` says
+//! that the object is a tree, else it is a blob. A piece is
 //! `kind u8 | length varint` and, by kind,
 //!
 //! | kind | what | fields |
@@ -12,17 +13,24 @@
 use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX};
 use crate::{
     Kid,
-    object::wire::{DecodeError, Fields, bad, put_varint},
+    object::{
+        Kind,
+        wire::{DecodeError, Fields, bad, put_varint},
+    },
 };
 
 /// Largest object a recipe may promise: 16 TiB.
 const MAX_SIZE: u64 = 1 << 44;
 /// The shortest piece has a kind, a length and one field.
 const MIN_PIECE: usize = 3;
+/// In the depth: the object is a tree.
+const TREE: u8 = 0x10;
 
 /// What an object is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Recipe {
+    /// A blob or a tree: how its KID is made from its bytes.
+    pub(crate) kind: Kind,
     /// Its size in bytes: the sum of the pieces' lengths.
     pub(crate) size: u64,
     /// What its copies and prefixes are taken from.
@@ -67,7 +75,7 @@ impl Recipe {
     /// Appends its bytes.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.size);
-        out.push(self.depth());
+        out.push(self.depth() | if self.kind == Kind::Tree { TREE } else { 0 });
         if let Some(base) = &self.base {
             out.extend_from_slice(base.kid.as_bytes());
         }
@@ -94,7 +102,9 @@ impl Recipe {
         if size == 0 || size > MAX_SIZE {
             return Err(bad("size", format!("{size} bytes are not a size of a packed object")));
         }
-        let base = match fields.byte("depth")? {
+        let depth = fields.byte("depth")?;
+        let kind = if depth & TREE == 0 { Kind::Blob } else { Kind::Tree };
+        let base = match depth & !TREE {
             0 => None,
             depth @ 1..=MAX_DEPTH => {
                 Some(Base { kid: Kid::from_bytes(fields.array("base")?), depth })
@@ -112,7 +122,7 @@ impl Recipe {
         if sum != size {
             return Err(bad("size", format!("it says {size}, but the pieces have {sum} bytes")));
         }
-        Ok(Self { size, base, pieces })
+        Ok(Self { kind, size, base, pieces })
     }
 }
 
@@ -171,7 +181,7 @@ mod tests {
             Piece { len: 100, source: slice },
             Piece { len: 4000, source: patch },
         ];
-        Recipe { size: (1 << 20) + 4100, base: Some(base), pieces }
+        Recipe { kind: Kind::Tree, size: (1 << 20) + 4100, base: Some(base), pieces }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use zstd::zstd_safe::DCtx;
 
 use super::{
     directory, display,
-    open::{Data, Pack},
+    open::{Data, Pack, index_path},
     recipe::Recipe,
 };
 use crate::{
@@ -28,6 +28,8 @@ const CACHED_BLOCKS: usize = 256;
 /// A directory that changed this short before it was listed may have changed again since without
 /// another time stamp.
 const COARSE: Duration = Duration::from_secs(1);
+/// Deeper than any object.
+const ANY_DEPTH: u8 = u8::MAX;
 /// Most packs of a Keg.
 const MAX_PACKS: usize = 100_000;
 
@@ -98,12 +100,21 @@ impl PackSet {
     /// # Errors
     /// Its recipe is damaged, a pack that may have it cannot be opened, or the disk's.
     pub(crate) fn find(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        self.find_less_deep(kid, ANY_DEPTH)
+    }
+
+    /// As [`PackSet::find`], for what something of this depth is built upon: an object may be in
+    /// several packs, as a difference to others in some.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn find_less_deep(&self, kid: &Kid, depth: u8) -> Result<Option<Found>, StoreError> {
         let mut state = lock(&self.state);
-        if let Some(found) = state.find(kid)? {
+        if let Some(found) = state.find(kid, depth)? {
             return Ok(Some(found));
         }
         if state.list_again(&self.home)?
-            && let Some(found) = state.find(kid)?
+            && let Some(found) = state.find(kid, depth)?
         {
             return Ok(Some(found));
         }
@@ -191,14 +202,17 @@ impl Blocks {
 }
 
 impl State {
-    fn find(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
-        if let Some(found) = self.extra.get(kid) {
+    fn find(&self, kid: &Kid, depth: u8) -> Result<Option<Found>, StoreError> {
+        if let Some(found) = self.extra.get(kid).filter(|found| found.recipe.depth() < depth) {
             return Ok(Some(found.clone()));
         }
         let mut wrong = None;
         for pack in &self.packs {
             match pack.find(kid) {
                 None => {}
+                Some(Ok(recipe)) if recipe.depth() >= depth => {
+                    wrong = Some((display(pack.name()), format!("{kid} is a base of itself: a cycle")));
+                }
                 Some(Ok(recipe)) => {
                     let (data, pack) = (pack.data().clone(), *pack.name());
                     return Ok(Some(Found { pack, data, recipe }));
@@ -232,6 +246,7 @@ impl State {
         }
         let now = SystemTime::now();
         let names = list(home)?;
+        let mut changing = false;
         self.packs.retain(|pack| names.contains(pack.name()));
         self.broken.retain(|name, _| names.contains(name));
         for name in names {
@@ -243,12 +258,14 @@ impl State {
                     self.broken.remove(&name);
                     self.packs.push(Arc::new(pack));
                 }
+                // It was removed meanwhile: what it had is in another one.
+                Err(_) if !index_path(home, &name).exists() => changing = true,
                 Err(what) => {
                     self.broken.insert(name, what);
                 }
             }
         }
-        self.listed = Some((changed, now));
+        self.listed = Some((changed, if changing { changed } else { now }));
         Ok(true)
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::*;
-use crate::{Kid, store::StoreError, testing::noise};
+use crate::{Kid, object::Kind, store::StoreError, testing::noise};
 
 /// A Keg's directory with nothing but packs.
 fn home() -> tempfile::TempDir {
@@ -35,6 +35,7 @@ fn example(home: &Path) -> (Kid, Vec<Vec<u8>>) {
     let tail = &third[500..];
     let patch = writer.block(tail.len(), &compress(&first[..600], tail, 9).unwrap()).unwrap();
     let solid = |start, len: usize| Recipe {
+        kind: Kind::Blob,
         size: len as u64,
         base: None,
         pieces: vec![slice(frame, start, len as u64)],
@@ -47,7 +48,7 @@ fn example(home: &Path) -> (Kid, Vec<Vec<u8>>) {
     ];
     writer.object(Kid::of_blob(&first), &solid(0, first.len()));
     writer.object(Kid::of_blob(&second), &solid(first.len() as u32, second.len()));
-    let recipe = Recipe { size: third.len() as u64, base: Some(base), pieces };
+    let recipe = Recipe { kind: Kind::Blob, size: third.len() as u64, base: Some(base), pieces };
     writer.object(Kid::of_blob(&third), &recipe);
     (writer.finish(home).unwrap(), vec![first, second, third])
 }
@@ -115,7 +116,7 @@ fn refused(kid: Kid, base: Option<(Kid, Recipe)>, recipe: impl FnOnce(u64) -> Re
 #[test]
 fn packs_that_lie_are_refused() {
     let kid = Kid::of_blob(b"what it says it is");
-    let solid = |piece: Piece| Recipe { size: piece.len, base: None, pieces: vec![piece] };
+    let solid = |piece: Piece| Recipe { kind: Kind::Blob, size: piece.len, base: None, pieces: vec![piece] };
     let check = |want: &str, error: String| assert!(error.contains(want), "{want}: {error}");
     check("hash to another KID", refused(kid, None, |block| solid(slice(block, 0, 3000))));
     check("too short", refused(kid, None, |block| solid(slice(block, 2000, 3000))));
@@ -123,6 +124,7 @@ fn packs_that_lie_are_refused() {
     check("no block", refused(kid, None, |_| solid(slice(3, 0, 10))));
     check("no block", refused(kid, None, |_| solid(slice(u64::MAX, 0, 10))));
     let bomb = |block| Recipe {
+        kind: Kind::Blob,
         size: 1 << 32,
         base: None,
         pieces: vec![slice(block, 0, 1 << 22); 1 << 10],
@@ -135,6 +137,7 @@ fn chains_that_lie_are_refused() {
     let (kid, other) = (Kid::of_blob(b"one"), Kid::of_blob(b"two"));
     let copy = |from, len| Piece { len, source: Source::Copy { from } };
     let based = |kid, depth, pieces: Vec<Piece>| Recipe {
+        kind: Kind::Blob,
         size: pieces.iter().map(|piece| piece.len).sum(),
         base: Some(Base { kid, depth }),
         pieces,
@@ -149,7 +152,7 @@ fn chains_that_lie_are_refused() {
     let back = based(kid, 7, vec![copy(0, 10)]);
     check("a cycle", Some((other, back)), &|_| based(other, 8, vec![copy(0, 10)]));
     check("is not here", None, &|_| based(other, 1, vec![copy(0, 10)]));
-    let short = Recipe { size: 100, base: None, pieces: vec![slice(8, 0, 100)] };
+    let short = Recipe { kind: Kind::Blob, size: 100, base: None, pieces: vec![slice(8, 0, 100)] };
     let base = || Some((other, short.clone()));
     check("shorter than its use", base(), &|_| based(other, 1, vec![copy(95, 10)]));
     check("shorter than its use", base(), &|_| based(other, 1, vec![copy(1 << 40, 10)]));

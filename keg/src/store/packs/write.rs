@@ -69,6 +69,16 @@ impl PackWriter {
         Ok(at)
     }
 
+    /// Adds a block of another pack as it is; returns its offset here.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn copy(&mut self, stored: &block::Stored) -> Result<u64, StoreError> {
+        let at = self.at;
+        self.write(stored.bytes())?;
+        Ok(at)
+    }
+
     /// Adds an object; bases in the same pack first.
     pub(crate) fn object(&mut self, kid: Kid, recipe: &Recipe) {
         self.rows.push((kid, self.table.len() as u32));

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod explained;
+mod history;
+mod packs;
+mod refusals;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use keg::{
@@ -9,7 +14,7 @@ use keg::{
     fsck::fsck,
     gc::{GcError, Holder, Lease, Options, Report, collect},
     object::Entry,
-    store::{Fault, FaultyStore, FileStore, StoreError},
+    store::StoreError,
     testing::{commit_of, noise},
     watch::WatchError,
 };
@@ -165,143 +170,6 @@ fn a_lease_keeps_values_and_what_is_put_under_it() {
 }
 
 #[test]
-fn old_versions_are_compacted_and_say_so() {
-    let (_dir, keg) = new_keg();
-    policy(&keg, "3 versions");
-    for n in 0..10 {
-        set_number(&keg, "/n", n);
-    }
-    let slow = keg.watch(&path("/n"), Some(4)).unwrap();
-    let old = keg.version(2).unwrap();
-    let newest = keg.head().unwrap().seq;
-    let report = run(&keg, &at_once());
-    run(&keg, &at_once());
-    assert_eq!((report.newest, report.oldest), (newest, newest - 2), "{report:?}");
-    let other = Keg::open(keg.home()).unwrap();
-    for keg in [&keg, &other] {
-        let error = keg.version(2).unwrap_err();
-        assert!(matches!(error, NamesError::Compacted { seq: 2, oldest } if oldest == newest - 2));
-        let error = keg.get_at(&path("/n"), &old).unwrap_err();
-        assert!(matches!(error, NamesError::Compacted { .. }), "{error}");
-        let error = keg.list_at(&path("/"), &old).unwrap_err();
-        assert!(matches!(error, NamesError::Compacted { .. }), "{error}");
-        let mut history = keg.history(&path("/n"));
-        let seqs: Vec<u64> = history.by_ref().map(|change| change.unwrap().seq).collect();
-        assert_eq!(seqs, [newest, newest - 1]);
-        assert_eq!(history.compacted(), Some(newest - 2));
-        match keg.watch(&path("/n"), Some(3)) {
-            Err(WatchError::Compacted { since: 3, oldest, .. }) => assert_eq!(oldest, newest - 2),
-            other => panic!("{:?}", other.err()),
-        }
-        assert!(keg.watch(&path("/n"), Some(newest - 2)).is_ok());
-        assert!(matches!(keg.version(99).unwrap_err(), NamesError::NoVersion { .. }));
-        for seq in newest - 2..=newest {
-            assert_eq!(keg.version(seq).unwrap().seq, seq);
-        }
-        check(keg);
-    }
-    let mut slow = slow;
-    let error = slow.try_next().unwrap_err();
-    assert!(matches!(error, WatchError::Compacted { since: 4, .. }), "{error}");
-}
-
-#[test]
-fn subtrees_keep_as_much_as_their_rules_say() {
-    let (_dir, keg) = new_keg();
-    let document = json!({"keep": "2 versions", "paths": {"/long": "all", "/short/long": "all"}});
-    keg.commit(Txn::new("t", "m").set_json(path("/-/gc.json"), document)).unwrap();
-    let mut versions = Vec::new();
-    for n in 0..6 {
-        let txn = Txn::new("t", "m").set_json(path("/long/n"), json!(n));
-        let txn = txn.set_json(path("/short/n"), json!(n + 100));
-        versions.push(keg.commit(txn.set_json(path("/short/long/n"), json!(n + 200))).unwrap());
-    }
-    run(&keg, &at_once());
-    let report = run(&keg, &at_once());
-    assert_eq!(report.garbage.objects, 0, "{report:?}");
-    let keg = Keg::open(keg.home()).unwrap();
-    for (n, version) in versions.iter().enumerate() {
-        for (name, want) in [("/long/n", n), ("/short/long/n", n + 200)] {
-            let entry = keg.get_at(&path(name), version).unwrap().unwrap();
-            let bytes = keg.objects().blob(&entry.kid().unwrap()).unwrap();
-            assert_eq!(bytes, want.to_string().as_bytes());
-        }
-        let short = keg.get_at(&path("/short/n"), version);
-        if n >= 4 {
-            let kid = short.unwrap().unwrap().kid().unwrap();
-            assert_eq!(keg.objects().blob(&kid).unwrap(), (n + 100).to_string().as_bytes());
-        } else if let Ok(Some(entry)) = short {
-            // The directory is kept for what else is in it, the file is not.
-            let error = keg.objects().blob(&entry.kid().unwrap()).unwrap_err();
-            assert!(matches!(error, StoreError::Missing { .. }), "{error}");
-        }
-    }
-    assert_eq!(keg.history(&path("/long/n")).count(), 6);
-    let all = keg.watch(&NamePath::root(), Some(versions[2].seq));
-    assert!(matches!(all.err(), Some(WatchError::Compacted { .. })));
-    assert!(keg.watch(&path("/long"), Some(versions[2].seq)).is_ok());
-    check(&keg);
-    // Another rule does not bring back what is gone, and fsck does not miss it.
-    policy(&keg, "all");
-    run(&keg, &at_once());
-    check(&keg);
-}
-
-#[test]
-fn a_value_s_history_is_cut_where_the_rule_says() {
-    let (_dir, keg) = new_keg();
-    policy(&keg, "3 versions");
-    let (mut parents, mut commits) = (vec![], vec![]);
-    for n in 0..8 {
-        let (entry, _) = large(&keg, n);
-        let tree = keg::object::Tree {
-            entries: [(keg::object::EntryName::new("f").unwrap(), entry)].into(),
-        };
-        let tree = keg.objects().put_tree(&tree).unwrap().kid().unwrap();
-        let commit = keg.objects().put_commit(&commit_of(tree, parents, "m")).unwrap();
-        set(&keg, "/x/app", Entry::commit(commit));
-        parents = vec![commit];
-        commits.push(commit);
-    }
-    run(&keg, &at_once());
-    run(&keg, &at_once());
-    let keg = Keg::open(keg.home()).unwrap();
-    check(&keg);
-    for (n, kid) in commits.iter().enumerate() {
-        assert_eq!(keg.objects().kind(kid).unwrap().is_some(), n >= 5, "commit {n}");
-    }
-    assert!(keg.parent(&commits[6]).unwrap().is_some());
-    assert!(keg.parent(&commits[4]).unwrap().is_none());
-    keg.parent(&Kid::of_blob(b"never")).unwrap_err();
-}
-
-#[test]
-fn a_dry_run_changes_nothing_and_explains() {
-    let (_dir, keg) = new_keg();
-    policy(&keg, "2 versions");
-    let (named, named_kid) = large(&keg, 1);
-    let (older, older_kid) = large(&keg, 2);
-    let (_, leased) = large(&keg, 3);
-    let (_, orphan) = large(&keg, 4);
-    set(&keg, "/x/f", older);
-    set(&keg, "/x/f", named);
-    let _lease = Lease::hold(&keg, "a build", &[leased]).unwrap();
-    let before = fs::read(keg.home().join("format.json")).unwrap();
-    let report = run(&keg, &Options { dry_run: true, ..Options::default() });
-    assert!(report.garbage.bytes >= 5000 && report.dry_run, "{report:?}");
-    assert!(!keg.home().join("gc").exists() && object_file(&keg, &orphan).exists());
-    assert_eq!(fs::read(keg.home().join("format.json")).unwrap(), before);
-    let why = |kid: Kid| report.kept.iter().find(|kept| kept.kid == kid).unwrap().clone();
-    assert_eq!((why(named_kid).holder, why(named_kid).path), (Holder::Name, "/x/f".to_owned()));
-    let seq = keg.head().unwrap().seq - 1;
-    assert_eq!(why(older_kid).holder, Holder::Version { seq });
-    assert_eq!(why(leased).holder, Holder::Lease { what: "a build".to_owned() });
-    assert!(report.kept.iter().all(|kept| kept.kid != orphan));
-    let text = serde_json::to_string(&report).unwrap();
-    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
-}
-
-#[test]
 fn processes_with_old_indexes_find_what_is_kept_and_rely_on_nothing_that_is_gone() {
     let (_dir, keg) = new_keg();
     policy(&keg, "1 version");
@@ -346,45 +214,6 @@ fn processes_with_old_indexes_find_what_is_kept_and_rely_on_nothing_that_is_gone
         set_number(keg, "/end", 1);
         check(keg);
     }
-}
-
-#[test]
-fn what_cannot_be_read_stops_the_collection() {
-    for fault in [Fault::Missing, Fault::ReadError, Fault::BitFlip] {
-        for healthy in [0, 1, 3, 6] {
-            let (dir, keg) = new_keg();
-            set_number(&keg, "/a/b/c", 1);
-            set_number(&keg, "/a/d", 2);
-            let (_, orphan) = large(&keg, 1);
-            keg.objects().sync().unwrap();
-            drop(keg);
-            let store = FileStore::open(dir.path()).unwrap();
-            let faulty = FaultyStore::new(store, fault, healthy);
-            let keg = Keg::with_store(dir.path(), Box::new(faulty));
-            let error = collect(&keg, &at_once(), &mut |_| {}).unwrap_err();
-            let text = error.to_string();
-            assert!(!text.is_empty(), "{fault:?} after {healthy}");
-            let keg = Keg::open(dir.path()).unwrap();
-            assert!(object_file(&keg, &orphan).exists(), "{fault:?} after {healthy}: {text}");
-            check(&keg);
-        }
-    }
-}
-
-#[test]
-fn one_collection_at_a_time_and_not_without_a_policy_that_is_understood() {
-    let (_dir, keg) = new_keg();
-    run(&keg, &Options::default());
-    let lock = fs::File::open(keg.home().join("gc/lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let error = collect(&keg, &Options::default(), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, GcError::Busy), "{error}");
-    drop(lock);
-    policy(&keg, "some");
-    let error = collect(&keg, &Options::default(), &mut |_| {}).unwrap_err();
-    assert!(error.to_string().contains("/-/gc.json"), "{error}");
-    let error = collect(&Keg::in_memory(), &Options::default(), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, GcError::NoFiles), "{error}");
 }
 
 /// As services and people run it: segments are not rewritten for a few bytes. A tree that is

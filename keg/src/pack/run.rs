@@ -1,0 +1,163 @@
+//! One run of packing: into packs, read back, and only then out of where things were.
+
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+use super::{
+    encode::{self, Encoder, Packed},
+    generations::join_all,
+    remove::Remover,
+    report::{PackOptions, Phase, Progress, Report},
+    select::Item,
+    sources::Sources,
+    trees,
+};
+use crate::{
+    Kid,
+    object::Kind,
+    store::{
+        FileStore, Objects, StoreError,
+        packs::{self, PackSet},
+        pending::Pending,
+    },
+};
+
+/// One run of packing.
+pub(super) struct Run<'a> {
+    home: &'a Path,
+    options: &'a PackOptions,
+    objects: &'a dyn Objects,
+    set: Arc<PackSet>,
+    pending: Pending,
+    /// Trees of this run, and those of them that are in packs, whole.
+    trees: HashSet<Kid>,
+    packed_trees: HashSet<Kid>,
+    report: Report,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        home: &'a Path,
+        options: &'a PackOptions,
+        objects: &'a dyn Objects,
+        report: Report,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Self {
+        let (set, pending) = (PackSet::new(home), Pending::default());
+        let (trees, packed_trees) = (HashSet::new(), HashSet::new());
+        Self { home, options, objects, set, pending, trees, packed_trees, report, progress }
+    }
+
+    /// Packs what is cold, joins packs, and lets trees leave the log.
+    pub(super) fn all(
+        mut self,
+        cold: &[Item],
+        files: Option<&FileStore>,
+    ) -> Result<Report, StoreError> {
+        self.trees.extend(cold.iter().filter(|it| it.kind == Kind::Tree).map(|item| item.kid));
+        self.pack(cold)?;
+        let (home, max_pack) = (self.home, self.options.max_pack);
+        self.report.joined =
+            join_all(home, self.level(), max_pack, &mut self.pending, self.progress)?;
+        if let Some(files) = files {
+            self.report.log = trees::leave_log(files, &self.packed_trees, &mut self.pending)?;
+        }
+        Ok(self.report)
+    }
+
+    fn level(&self) -> i32 {
+        self.options.level.clamp(1, 19)
+    }
+
+    fn pack(&mut self, cold: &[Item]) -> Result<(), StoreError> {
+        let mut remover = Remover::new(self.home, self.objects)?;
+        let all = cold.len();
+        let cold: Vec<&Item> = cold.iter().filter(|item| !remover.is_mounted(&item.kid)).collect();
+        self.report.hot += (all - cold.len()) as u64;
+        let mut told = Progress {
+            phase: Phase::Packing,
+            of_objects: cold.len() as u64,
+            of_bytes: cold.iter().map(|item| item.size).sum(),
+            ..Progress::default()
+        };
+        let (set, level) = (self.set.clone(), self.level());
+        let sources = Sources { home: self.home, set: &set, objects: self.objects };
+        let bounds = encode::bounds(&set)?;
+        let mut open: Option<Encoder<'_>> = None;
+        let mut batch: Vec<Kid> = Vec::new();
+        for item in cold {
+            told.objects += 1;
+            told.bytes += item.size;
+            (self.progress)(told);
+            if set.find(&item.kid).is_ok_and(|found| found.is_some()) {
+                self.report.already += u64::from(item.kind == Kind::Blob);
+                batch.push(item.kid);
+                continue;
+            }
+            let encoder = match &mut open {
+                Some(encoder) => encoder,
+                None => {
+                    let path = self.pending.new_path(self.home)?;
+                    open.insert(Encoder::new(&sources, &bounds, path, level)?)
+                }
+            };
+            let packed = encoder.add(item)?;
+            self.count(item, packed);
+            if encoder.is_full(self.options.max_pack)
+                && let Some(full) = open.take()
+            {
+                self.finish(full, &mut remover, std::mem::take(&mut batch))?;
+            }
+        }
+        match open {
+            Some(encoder) => self.finish(encoder, &mut remover, batch),
+            None => self.remove(&mut remover, &batch),
+        }
+    }
+
+    fn count(&mut self, item: &Item, packed: (Packed, u64)) {
+        let (how, bytes) = packed;
+        match how {
+            Packed::Gone => {}
+            Packed::Damaged => self.report.damaged.push(item.kid),
+            _ => {
+                self.report.counts.add(how, bytes);
+                self.report.objects += 1;
+                self.report.bytes += bytes;
+                if item.kind == Kind::Tree {
+                    self.report.counts.trees += 1;
+                    self.report.counts.tree_bytes += bytes;
+                }
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        encoder: Encoder<'_>,
+        remover: &mut Remover<'_>,
+        already: Vec<Kid>,
+    ) -> Result<(), StoreError> {
+        let mut kids = already;
+        if let Some((name, packed)) = encoder.finish()? {
+            let pack = packs::Pack::open(self.home, &name)
+                .map_err(|what| StoreError::Pack { pack: packs::display(&name), what })?;
+            self.report.packs.push(name.to_hex());
+            self.report.packed_bytes += pack.disk_bytes(self.home);
+            kids.extend(packed);
+        }
+        self.remove(remover, &kids)
+    }
+
+    /// Reads packed objects back, and removes the loose files of those that are whole.
+    fn remove(&mut self, remover: &mut Remover<'_>, kids: &[Kid]) -> Result<(), StoreError> {
+        let (whole, damaged) = remover.check(kids, self.progress)?;
+        self.report.damaged.extend(damaged);
+        let (trees, blobs) = whole.into_iter().partition(|kid| self.trees.contains(kid));
+        self.packed_trees.extend::<Vec<Kid>>(trees);
+        let (removed, bytes) = remover.remove(&blobs, self.progress)?;
+        self.report.removed += removed;
+        self.report.removed_bytes += bytes;
+        Ok(())
+    }
+}

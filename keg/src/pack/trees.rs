@@ -1,0 +1,111 @@
+//! Cold trees: out of the log, once they are in packs.
+//!
+//! Trees are found by their KIDs wherever they are, so this moves nothing for readers. The log's
+//! segments are rewritten without them, as a collection does it, and only while none is under way.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use crate::{
+    Kid,
+    gc::{self, floors::Floors},
+    object::Kind,
+    store::{
+        FileStore, StoreError,
+        condemned::Table,
+        durable::{Flock, lock_file},
+        io,
+        log::Rewrite,
+        pending::Pending,
+    },
+};
+
+/// Smaller trees take as much room in a pack as in the log.
+const SMALLEST: u32 = 256;
+/// A tail with fewer bytes than this is left as it is: its trees move another time.
+const SEAL_FROM: u64 = 256 << 10;
+/// A segment is rewritten when so many percent of it can go.
+const WASTE_PERCENT: u8 = 10;
+
+/// Seals the tail of the log if there is enough in it, so that trees can leave it.
+///
+/// # Errors
+/// The disk's.
+pub(super) fn seal(files: &FileStore) -> Result<(), StoreError> {
+    files.log().latest()?;
+    let mut trees = 0;
+    files.log().tail_objects(&mut |_, place| {
+        if place.kind == Kind::Tree && place.len >= SMALLEST {
+            trees += u64::from(place.len);
+        }
+    });
+    if trees >= SEAL_FROM { files.log().seal_tail() } else { Ok(()) }
+}
+
+/// Whether a tree can move: it is in a segment that is sealed.
+pub(super) fn is_movable(files: &FileStore, kid: &Kid) -> bool {
+    let tail = files.log().known_end().segment;
+    let found = files.log().find(kid).ok().flatten();
+    found.is_some_and(|place| {
+        place.kind == Kind::Tree && place.len >= SMALLEST && place.at.segment < tail
+    })
+}
+
+/// Rewrites the log without trees that are in packs, whole. Returns its bytes before and after.
+/// Nothing is done while a collection is under way; the next packing comes to it then.
+///
+/// # Errors
+/// The disk's. Wherever it ends, each tree is in the log, in a pack, or both.
+pub(super) fn leave_log(
+    files: &FileStore,
+    packed: &HashSet<Kid>,
+    pending: &mut Pending,
+) -> Result<(u64, u64), StoreError> {
+    let (home, log) = (files.home(), files.log());
+    if packed.is_empty() {
+        return Ok((0, 0));
+    }
+    gc::prepare(home)?;
+    let lock = lock_file(&home.join("gc/lock"))?;
+    let Some(_alone) = Flock::try_exclusive(&lock)? else { return Ok((0, 0)) };
+    let table = log.fresh_condemned()?;
+    // Whoever relies on a condemned tree may have put it into the log again.
+    let goes = |kid: &Kid| packed.contains(kid) && table.since(kid).is_none();
+    let rows = match &*table {
+        Table::Empty => Vec::new(),
+        Table::Read(listed) => listed.rows(),
+        Table::Unreadable => return Ok((0, 0)),
+    };
+    let upto = log.sealed_segments().last().copied().unwrap_or(0);
+    let runs = log.runs(upto, WASTE_PERCENT, &|kid, place| place.kind == Kind::Tree && goes(kid))?;
+    let aside = pending.new_path(home)?;
+    fs::create_dir(&aside).map_err(io(format_args!("making {}", aside.display())))?;
+    let rewritten = rewrite(files, &runs, &goes, &aside);
+    // All that was in the segments is in the new ones, or in packs. What cannot be removed goes
+    // with the directory it is in.
+    let _ = fs::remove_dir_all(&aside);
+    let (before, after) = rewritten?;
+    if before > 0 {
+        log.condemned().publish(gc::next_generation(table.generation()), table.upto(), &rows)?;
+    }
+    Ok((before, after))
+}
+
+fn rewrite(
+    files: &FileStore,
+    runs: &[Vec<u32>],
+    goes: &dyn Fn(&Kid) -> bool,
+    aside: &Path,
+) -> Result<(u64, u64), StoreError> {
+    let oldest = Floors::read(files.home())?.oldest();
+    let keep = |kid: &Kid, _: u32| !goes(kid);
+    let (mut before, mut after) = (0, 0);
+    for run in runs {
+        let plan = Rewrite { run, keep: &keep, oldest, aside, drop_damaged: false };
+        // One with damage stays as it is; `keg fsck` names it.
+        if let Some(done) = files.log().rewrite(&plan)? {
+            before += done.bytes_before;
+            after += done.bytes_after;
+        }
+    }
+    Ok((before, after))
+}

@@ -1,0 +1,54 @@
+//! What a dry run says.
+
+use super::*;
+
+#[test]
+fn a_dry_run_changes_nothing_and_explains() {
+    let (_dir, keg) = new_keg();
+    policy(&keg, "2 versions");
+    let (named, named_kid) = large(&keg, 1);
+    let (older, older_kid) = large(&keg, 2);
+    let (_, leased) = large(&keg, 3);
+    let (_, orphan) = large(&keg, 4);
+    set(&keg, "/x/f", older);
+    set(&keg, "/x/f", named);
+    let _lease = Lease::hold(&keg, "a build", &[leased]).unwrap();
+    let before = fs::read(keg.home().join("format.json")).unwrap();
+    let report = run(&keg, &Options { dry_run: true, ..Options::default() });
+    assert!(report.garbage.bytes >= 5000 && report.dry_run, "{report:?}");
+    assert!(!keg.home().join("gc").exists() && object_file(&keg, &orphan).exists());
+    assert_eq!(fs::read(keg.home().join("format.json")).unwrap(), before);
+    let why = |kid: Kid| report.kept.iter().find(|kept| kept.kid == kid).unwrap().clone();
+    assert_eq!((why(named_kid).holder, why(named_kid).path), (Holder::Name, "/x/f".to_owned()));
+    let seq = keg.head().unwrap().seq - 1;
+    assert_eq!(why(older_kid).holder, Holder::Version { seq });
+    assert_eq!(why(leased).holder, Holder::Lease { what: "a build".to_owned() });
+    assert!(report.kept.iter().all(|kept| kept.kid != orphan));
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+#[test]
+fn a_dry_run_says_what_goes_and_what_it_was() {
+    let (_dir, keg) = new_keg();
+    policy(&keg, "1 version");
+    let (was, was_kid) = large(&keg, 1);
+    let seq = set(&keg, "/x/f", was).seq;
+    set_number(&keg, "/x/f", 2);
+    let (_, orphan) = large(&keg, 3);
+    keg.objects().sync().unwrap();
+    let report = run(&keg, &Options { dry_run: true, ..Options::default() });
+    let going = |kid: &Kid| report.going.iter().find(|going| going.kid == *kid).unwrap();
+    let one = going(&was_kid);
+    assert_eq!((one.path.as_deref(), one.seq, one.bytes), (Some("/x/f"), Some(seq), 5000));
+    assert!(one.at_ms.is_some(), "{one:?}");
+    assert_eq!((&going(&orphan).path, going(&orphan).seq), (&None, None));
+    // Trees and commits in the unsealed end of the log, too.
+    let root = keg.version(seq).unwrap();
+    assert_eq!(going(&root.tree).path.as_deref(), Some("/"));
+    assert!(report.going.iter().any(|going| going.kid == root.commit), "{report:?}");
+    let bytes: u64 = report.going.iter().map(|going| going.bytes).sum();
+    assert_eq!((report.going.len() as u64, bytes), (report.garbage.objects, report.garbage.bytes));
+    let now = run(&keg, &Options { dry_run: true, ..at_once() });
+    assert!(now.going.iter().all(|going| going.at_ms.is_none()), "{now:?}");
+}
