@@ -6,6 +6,7 @@ use keg::{
     Keg, Txn,
     gc::{Du, du},
     object::{Entry, EntryName, Tree},
+    pack::{PackOptions, Which, pack},
     testing::{commit_of, noise},
 };
 
@@ -80,4 +81,31 @@ fn a_big_tree_that_is_there_often_is_read_once_for_each_entry() {
     assert!(started.elapsed().as_secs() < 5);
     assert_eq!(found.total.unique, 5000);
     assert_eq!(found.total.apparent, 5000 << 20);
+}
+
+#[test]
+fn a_packed_file_takes_what_it_has_in_its_pack() {
+    let dir = tempfile::tempdir().unwrap();
+    let keg = Keg::create(dir.path()).unwrap();
+    let alike = noise(1, 60_000);
+    let mut changed = alike.clone();
+    changed[30_000] ^= 1;
+    let put = |bytes: &[u8]| {
+        let mut tree = Tree::default();
+        let entry = keg.objects().put_bytes(bytes).unwrap();
+        tree.entries.insert(EntryName::new("f").unwrap(), entry);
+        let entry = keg.objects().put_tree(&tree).unwrap();
+        keg.commit(Txn::new("t", "m").set("/d".parse().unwrap(), entry)).unwrap();
+    };
+    put(&alike);
+    put(&changed);
+    let old = keg.version(1).unwrap();
+    let disk = |at: &keg::Version| du(&keg, &"/d".parse().unwrap(), at).unwrap().unwrap().total;
+    assert_eq!(disk(&old).disk, 61_440, "whole blocks of the file system");
+    let all = PackOptions { which: Which::All, ..PackOptions::default() };
+    pack(&keg, &all, &mut |_| {}).unwrap();
+    let (first, second) = (disk(&old), disk(&keg.head().unwrap()));
+    assert_eq!((first.apparent, second.apparent), (60_000, 60_000));
+    assert!((60_000..60_300).contains(&first.disk), "noise does not pack: {first:?}");
+    assert!((50..300).contains(&second.disk), "a difference: {second:?}");
 }

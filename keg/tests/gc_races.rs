@@ -14,6 +14,7 @@ use keg::{
     fsck::fsck,
     gc::{Options, collect},
     object::{Entry, EntryName, Tree, Value},
+    pack::{PackOptions, Which, list, pack},
     store::Objects,
     testing::noise,
 };
@@ -49,6 +50,13 @@ fn child() {
         "collect" => loop {
             collect(&keg, &options(0), &mut |_| {}).unwrap();
         },
+        "nights" => {
+            for turn in number.. {
+                litter(&keg, turn..turn + 1);
+                pack_all(&keg);
+                collect(&keg, &options(0), &mut |_| {}).unwrap();
+            }
+        }
         "stop" => {
             let mut left = number;
             let done = collect(&keg, &options(0), &mut |_| {
@@ -177,12 +185,42 @@ fn litter(keg: &Keg, turns: std::ops::Range<u64>) {
     }
 }
 
+fn pack_all(keg: &Keg) {
+    let options = PackOptions { which: Which::All, level: 1, ..PackOptions::default() };
+    pack(keg, &options, &mut |_| {}).unwrap();
+}
+
+#[test]
+fn nights_killed_at_any_moment_leave_a_whole_keg() {
+    let (dir, keg) = new_keg();
+    litter(&keg, 0..3);
+    let mut packs = 0;
+    for round in 0..12u64 {
+        let mut child = spawn("nights", round * 3, dir.path());
+        let moment = u64::from_le_bytes(noise(round, 8).try_into().unwrap()) % 600;
+        std::thread::sleep(Duration::from_millis(50 + moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let fresh = Keg::open(dir.path()).unwrap();
+        for keg in [&keg, &fresh] {
+            assert_eq!(read_all(keg, "/writers/7"), 6, "round {round}");
+        }
+        check(&fresh, &format!("round {round}"));
+        packs = packs.max(list(&fresh).unwrap().len());
+    }
+    assert!(packs > 0, "none of the nights packed anything");
+    pack_all(&keg);
+    finish(&keg);
+    assert_eq!(read_all(&Keg::open(dir.path()).unwrap(), "/writers/7"), 6);
+}
+
 #[test]
 fn a_collection_that_stops_after_any_step_leaves_a_whole_keg() {
     let (dir, keg) = new_keg();
     let mut stopped = 0;
     for steps in 0..24 {
         litter(&keg, steps * 3..steps * 3 + 3);
+        pack_all(&keg);
         let mut child = spawn("stop", steps, dir.path());
         stopped += u64::from(!child.wait().unwrap().success());
         let fresh = Keg::open(dir.path()).unwrap();
@@ -264,6 +302,7 @@ fn full_disk(home: &Path) {
         assert_eq!(read_all(&keg, "/writers/7"), 6);
         std::fs::remove_file(&filler).unwrap();
         litter(&keg, pages..pages + 2);
+        pack_all(&keg);
     }
     assert!(failed > 2, "{failed}");
     finish(&keg);

@@ -138,9 +138,9 @@ pub fn du(text: &str, how: Output) -> Result<(), CommandError> {
         return output::json_line(&json!(du));
     }
     let row = |entry: &keg::gc::DuEntry, name: String| {
-        let bytes = [entry.apparent, entry.unique, entry.shared].map(output::bytes);
-        let [apparent, unique, shared] = bytes;
-        vec![apparent, unique, shared, entry.files.to_string(), name]
+        let sizes = [entry.apparent, entry.unique, entry.shared, entry.disk];
+        let [apparent, unique, shared, disk] = sizes.map(output::bytes);
+        vec![apparent, unique, shared, disk, entry.files.to_string(), name]
     };
     let mut rows: Vec<Vec<String>> = du
         .entries
@@ -151,7 +151,7 @@ pub fn du(text: &str, how: Output) -> Result<(), CommandError> {
         })
         .collect();
     rows.push(row(&du.total, path.to_string()));
-    output::table(&["APPARENT", "UNIQUE", "SHARED", "FILES", "NAME"], &rows)
+    output::table(&["APPARENT", "UNIQUE", "SHARED", "DISK", "FILES", "NAME"], &rows)
 }
 
 impl From<GcError> for CommandError {

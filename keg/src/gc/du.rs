@@ -1,5 +1,7 @@
 //! What a path takes: apparent, unique and shared bytes, by entry.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde::{Deserialize, Serialize};
 
 use super::kids::KidMap;
@@ -8,7 +10,7 @@ use crate::{
     names::noun,
     object::{Entry, Value},
     pointer,
-    store::{Objects, StoreError},
+    store::{FileStore, INLINE_MAX, Objects, StoreError, pending::object_path},
 };
 
 /// Something below the path.
@@ -27,6 +29,8 @@ pub struct DuEntry {
     pub shared: u64,
     /// Distinct files in it.
     pub files: u64,
+    /// Bytes that these take on the disk; one that is packed, in its pack.
+    pub disk: u64,
 }
 
 /// What a path takes.
@@ -40,6 +44,8 @@ pub struct Du {
     pub entries: Vec<DuEntry>,
 }
 
+/// What `stat` counts in, bytes.
+const BLOCK: u64 = 512;
 /// Who leads to an object.
 const OUTSIDE: u32 = 0;
 /// More than one entry below the path does, nothing outside.
@@ -53,6 +59,8 @@ struct Met {
     visit: u32,
     /// Bytes of a file; `None`: a directory.
     bytes: Option<u64>,
+    /// Bytes that a file takes on the disk.
+    disk: u64,
 }
 
 /// Measures a path in a version of the namespace. Files' bytes count; trees and commits, which are
@@ -65,7 +73,7 @@ struct Met {
 pub fn du(keg: &Keg, path: &NamePath, at: &Version) -> Result<Option<Du>, NamesError> {
     let Some(entry) = keg.get_at(path, at)? else { return Ok(None) };
     let objects = keg.objects();
-    let mut walk = Walk { objects, met: KidMap::default() };
+    let mut walk = Walk { objects, files: keg.master().files(), met: KidMap::default() };
     walk.outside(path, &at.tree)?;
     let children: Vec<(String, Entry)> = match objects.directory_of(&entry)? {
         Some(tree) => {
@@ -83,6 +91,8 @@ pub fn du(keg: &Keg, path: &NamePath, at: &Version) -> Result<Option<Du>, NamesE
 
 struct Walk<'a> {
     objects: &'a dyn Objects,
+    /// `None`: nothing is on a disk.
+    files: Option<&'a FileStore>,
     met: KidMap<Met>,
 }
 
@@ -91,6 +101,7 @@ struct Walk<'a> {
 struct Distinct {
     files: u64,
     bytes: u64,
+    disk: u64,
 }
 
 impl Walk<'_> {
@@ -146,26 +157,42 @@ impl Walk<'_> {
             Value::Commit { kid } => (self.objects.commit(kid)?.tree, None),
             _ => return Ok(()),
         };
-        match self.met.get_mut(&kid) {
+        let disk = match self.met.get_mut(&kid) {
             Some(met) if met.visit == number => return Ok(()),
             Some(met) => {
                 met.visit = number;
                 if met.owner != OUTSIDE {
                     met.owner = SEVERAL;
                 }
+                met.disk
             }
             None => {
-                self.met.insert(kid, Met { owner: number, visit: number, bytes });
+                let disk = self.on_disk(&kid, bytes)?;
+                self.met.insert(kid, Met { owner: number, visit: number, bytes, disk });
+                disk
             }
-        }
+        };
         match bytes {
             None => left.push(kid),
             Some(bytes) => {
                 found.files += 1;
                 found.bytes += bytes;
+                found.disk += disk;
             }
         }
         Ok(())
+    }
+
+    fn on_disk(&self, kid: &Kid, bytes: Option<u64>) -> Result<u64, StoreError> {
+        let (Some(files), Some(bytes)) = (self.files, bytes) else { return Ok(0) };
+        if bytes <= INLINE_MAX as u64 {
+            return Ok(bytes);
+        }
+        match std::fs::metadata(object_path(files.home(), kid)) {
+            Ok(meta) => Ok(meta.blocks() * BLOCK),
+            // What is not here takes nothing.
+            Err(_) => Ok(files.packs().disk_bytes(kid)?.unwrap_or(0)),
+        }
     }
 
     fn sum(
@@ -181,6 +208,7 @@ impl Walk<'_> {
         for met in self.met.values().filter(|met| met.visit != OUTSIDE) {
             let Some(bytes) = met.bytes else { continue };
             inside.files += 1;
+            inside.disk += met.disk;
             match met.owner {
                 OUTSIDE => shared += bytes,
                 SEVERAL => inside.bytes += bytes,
@@ -190,7 +218,7 @@ impl Walk<'_> {
         inside.bytes += unique.iter().sum::<u64>();
         let mut entries = Vec::with_capacity(children.len());
         for (index, (name, child)) in children.iter().enumerate() {
-            let (Distinct { files, bytes }, unique) = (distinct[index], unique[index + 1]);
+            let (Distinct { files, bytes, disk }, unique) = (distinct[index], unique[index + 1]);
             entries.push(DuEntry {
                 name: name.clone(),
                 kind: noun(child).to_owned(),
@@ -198,6 +226,7 @@ impl Walk<'_> {
                 unique,
                 shared: bytes.saturating_sub(unique),
                 files,
+                disk,
             });
         }
         let total = DuEntry {
@@ -207,6 +236,7 @@ impl Walk<'_> {
             unique: inside.bytes,
             shared,
             files: inside.files,
+            disk: inside.disk,
         };
         entries.sort_by(|left, right| {
             let size = |entry: &DuEntry| (entry.unique, entry.apparent);

@@ -4,13 +4,14 @@ use std::fs;
 
 use super::{Holder, Options, Report, collect};
 use crate::{
-    Keg, Kid,
+    Keg, Kid, Txn,
     mount::{
         Mounts,
         fixture::{Scratch, noise},
         unmount,
     },
     object::{EntryName, Tree},
+    pack::{PackOptions, Which, pack},
 };
 
 fn at_once() -> Options {
@@ -65,6 +66,38 @@ fn what_is_mounted_stays_and_goes_when_it_is_not() {
     let report = run(&keg, &at_once());
     assert!(report.mounts == 0 && report.swept.objects > 0, "{report:?}");
     assert!(!image(&mounted).exists());
+}
+
+#[test]
+fn what_was_brought_back_for_a_mount_stays_while_packs_lose_it() {
+    let scratch = Scratch::new();
+    let (keg, target) = (scratch.keg(), scratch.dir("target"));
+    let mounted = tree(&keg, 4);
+    let keep = serde_json::json!({"keep": "1 version"});
+    keg.commit(Txn::new("t", "m").set_json("/-/gc.json".parse().expect("a path"), keep))
+        .expect("a commit");
+    let name: crate::NamePath = "/tree".parse().expect("a path");
+    let entry = keg.objects().tree_entry(&mounted).expect("a tree");
+    keg.commit(Txn::new("t", "m").set(name.clone(), entry)).expect("a commit");
+    let all = PackOptions { which: Which::All, level: 1, ..PackOptions::default() };
+    assert_eq!(pack(&keg, &all, &mut |_| {}).expect("packed").removed, 1);
+    Mounts::new(&keg).read_only(&mounted, &target).expect("a mount");
+    let note = keg.home().join("img").join(format!("{}.loose", mounted.to_hex()));
+    assert!(note.exists());
+    keg.commit(Txn::new("t", "m").remove(name)).expect("a commit");
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        run(&keg, &at_once());
+        pack(&keg, &all, &mut |_| {}).expect("packed");
+        assert_eq!(fs::read(target.join("large")).expect("a read"), noise(10_000, 4));
+        assert!(note.exists());
+    }
+    unmount(&target).expect("an unmount");
+    let report = run(&keg, &at_once());
+    assert!(report.packs.removed == 1 && !note.exists(), "{report:?}");
+    run(&keg, &at_once());
+    let blob = Kid::of_blob(&noise(10_000, 4));
+    assert_eq!(Keg::open(keg.home()).expect("open").objects().kind(&blob).expect("a look"), None);
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub(super) fn join_all(
     for _ in 0..MOST {
         let set = PackSet::new(home);
         let Some(group) = next_group(home, &set, max_pack, &report)? else { break };
-        let bytes = |packs: &[Arc<Pack>]| packs.iter().map(|pack| pack.disk_bytes(home)).sum::<u64>();
+        let bytes =
+            |packs: &[Arc<Pack>]| packs.iter().map(|pack| pack.disk_bytes(home)).sum::<u64>();
         let before = bytes(&group);
         progress(Progress {
             phase: Phase::Joining,

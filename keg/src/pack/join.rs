@@ -17,8 +17,8 @@ use crate::{
     store::{
         StoreError,
         packs::{
-            MAX_BLOCK, Pack, PackSet, PackWriter, PackedBlob, Piece, Prefer, Recipe, Source, Stored,
-            remove_pack,
+            MAX_BLOCK, Pack, PackSet, PackWriter, PackedBlob, Piece, Prefer, Recipe, Source,
+            Stored, remove_pack,
         },
     },
 };

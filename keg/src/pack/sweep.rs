@@ -1,10 +1,6 @@
 //! Taking out of packs what nobody needs any more: for a collection, which knows what that is.
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     alone,

@@ -76,7 +76,8 @@ pub(super) fn leave_log(
         Table::Unreadable => return Ok((0, 0)),
     };
     let upto = log.sealed_segments().last().copied().unwrap_or(0);
-    let runs = log.runs(upto, WASTE_PERCENT, &|kid, place| place.kind == Kind::Tree && goes(kid))?;
+    let runs =
+        log.runs(upto, WASTE_PERCENT, &|kid, place| place.kind == Kind::Tree && goes(kid))?;
     let aside = pending.new_path(home)?;
     fs::create_dir(&aside).map_err(io(format_args!("making {}", aside.display())))?;
     let rewritten = rewrite(files, &runs, &goes, &aside);

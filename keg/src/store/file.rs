@@ -157,7 +157,8 @@ impl FileStore {
     pub(super) fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
         let kid = kind.kid_of(bytes);
         // Cold trees are in packs.
-        let packed = || Ok::<_, StoreError>(kind == Kind::Tree && self.packed_safe(&kid)?.is_some());
+        let packed =
+            || Ok::<_, StoreError>(kind == Kind::Tree && self.packed_safe(&kid)?.is_some());
         if !self.log.relies_on(&kid)? && !packed()? {
             self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?;
         }

@@ -139,6 +139,8 @@ fn a_rule_with_a_star_counts_for_each_name() {
     let oldest = &versions[2];
     assert!(here("a", oldest) && !here("b", oldest) && !here("gone", oldest));
     // Of the one that is gone: that it is gone, and what it was last.
-    assert!(here("b", &versions[12]) && here("gone", &versions[14]) && !here("gone", &versions[11]));
+    assert!(
+        here("b", &versions[12]) && here("gone", &versions[14]) && !here("gone", &versions[11])
+    );
     check(&keg);
 }

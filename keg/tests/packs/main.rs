@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod damage;
+mod joins;
 mod processes;
+mod trees;
 
 use std::{
     collections::BTreeMap,

@@ -86,7 +86,10 @@ fn each_night_what_is_cold_becomes_small() {
     put("two");
     let nights = lines(&ask(&world, "pack-nightly", &["--every", "0", "--times", "2"]).ok());
     assert_eq!(nights.len(), 2, "{nights:?}");
-    assert_eq!((&nights[0]["packed"]["removed"], &nights[1]["packed"]["removed"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&nights[0]["packed"]["removed"], &nights[1]["packed"]["removed"]),
+        (&json!(1), &json!(0))
+    );
     assert!(nights.iter().all(|night| night["collected"]["needed"].as_u64() > Some(0)));
     let all = lines(&ask(&world, "pack-nightly", &["--all"]).ok());
     assert_eq!(all[0]["packed"]["removed"], json!(1), "{all:?}");

@@ -51,7 +51,9 @@ pub(crate) fn revive(home: &Path, dirs: &[PathBuf], kid: &Kid) -> Result<bool, S
 
 /// What is in packs in a directory of the trash.
 pub(crate) fn aside_kids(dir: &Path) -> Vec<Kid> {
-    indexes(dir).flat_map(|(_, index)| index.rows().map(|(kid, _)| kid).collect::<Vec<_>>()).collect()
+    indexes(dir)
+        .flat_map(|(_, index)| index.rows().map(|(kid, _)| kid).collect::<Vec<_>>())
+        .collect()
 }
 
 /// As a new pack is placed: its index first, under a name that does not count. `false`: it is being
@@ -82,7 +84,9 @@ fn bring_back(home: &Path, dir: &Path, name: &Kid) -> Result<bool, StoreError> {
 fn link(from: &Path, to: &Path) -> Result<(), StoreError> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked.map_err(io(format_args!("linking {} to {}", from.display(), to.display()))),
+        linked => {
+            linked.map_err(io(format_args!("linking {} to {}", from.display(), to.display())))
+        }
     }
 }
 

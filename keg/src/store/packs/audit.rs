@@ -62,9 +62,7 @@ pub(crate) fn audit_packs(home: &Path, visit: &mut dyn FnMut(Audited)) -> Result
             });
             let (kind, bytes, damage) = match found {
                 Ok(found) => audit_object(&set, kid, found),
-                Err(what) => {
-                    (Kind::Blob, 0, Some(format!("in {}: {what}", display(pack.name()))))
-                }
+                Err(what) => (Kind::Blob, 0, Some(format!("in {}: {what}", display(pack.name())))),
             };
             visit(Audited::Object { kid, kind, bytes, damage });
         }

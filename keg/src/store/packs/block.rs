@@ -64,6 +64,19 @@ pub(crate) struct Stored {
     raw: usize,
 }
 
+/// How many bytes a block has in the file, and how many it unpacks to.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn lengths(file: &File, at: u64) -> Result<(u64, u64), String> {
+    let mut head = [0; HEAD];
+    let read = file.read_exact_at(&mut head, at);
+    read.map_err(|error| format!("the block at {at} cannot be read: {error}"))?;
+    let number =
+        |from: usize| head[from..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    Ok(((HEAD + SUM) as u64 + u64::from(number(0)), u64::from(number(4)).max(1)))
+}
+
 impl Stored {
     /// Reads the block at `at` into `memory`; it must end before `end`.
     ///

@@ -17,7 +17,8 @@ const NAME_AT: usize = 16;
 const COUNT_AT: usize = NAME_AT + 32;
 const FANOUT_AT: usize = COUNT_AT + 4;
 const ROWS_AT: usize = FANOUT_AT + 256 * 4;
-const ROW: usize = 32 + 4;
+/// Bytes that an object takes in the index.
+pub(super) const ROW: usize = 32 + 4;
 const SUM: usize = 32;
 
 /// A pack's index.

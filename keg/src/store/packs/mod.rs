@@ -10,6 +10,7 @@
 //!
 //! This module reads and writes packs; what goes into them is decided in [`crate::pack`].
 
+mod aside;
 mod audit;
 mod block;
 pub(crate) mod decoders;
@@ -18,7 +19,6 @@ mod open;
 mod read;
 mod recipe;
 mod set;
-mod aside;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -182,7 +182,9 @@ impl PackedBlob {
                 Ok(None) => match loose() {
                     Ok(file) => return Ok(file),
                     // A collection that is under way may have taken it.
-                    Err(_) if Trash::new(self.set.home()).revive_any(&base.kid).is_ok_and(|it| it) => {}
+                    Err(_)
+                        if Trash::new(self.set.home()).revive_any(&base.kid).is_ok_and(|it| it) => {
+                    }
                     Err(error) => return Err(missing(error)),
                 },
                 Err(error) => {

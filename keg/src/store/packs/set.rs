@@ -11,9 +11,11 @@ use std::{
 use zstd::zstd_safe::DCtx;
 
 use super::{
+    block::lengths,
     directory, display,
+    index::ROW,
     open::{Data, Pack, index_path},
-    recipe::Recipe,
+    recipe::{Recipe, Source},
 };
 use crate::{
     Kid,
@@ -124,6 +126,32 @@ impl PackSet {
         }
     }
 
+    /// How many bytes an object takes in its pack, with its part of the frames that it shares;
+    /// `None`: it is in no pack.
+    ///
+    /// # Errors
+    /// As [`PackSet::find`], or what is wrong with a block.
+    pub(crate) fn disk_bytes(&self, kid: &Kid) -> Result<Option<u64>, StoreError> {
+        let Some(found) = self.find(kid)? else { return Ok(None) };
+        let damaged = |what| StoreError::Pack { pack: display(&found.pack), what };
+        let mut table = Vec::new();
+        found.recipe.encode(&mut table);
+        let mut bytes = (table.len() + ROW) as u64;
+        for piece in &found.recipe.pieces {
+            bytes += match piece.source {
+                Source::Copy { .. } => 0,
+                Source::Patch { block, .. } => {
+                    lengths(found.data.file(), block).map_err(damaged)?.0
+                }
+                Source::Slice { block, .. } => {
+                    let (stored, raw) = lengths(found.data.file(), block).map_err(damaged)?;
+                    stored * piece.len / raw
+                }
+            };
+        }
+        Ok(Some(bytes))
+    }
+
     /// Whether there was no `packs/` when something was last missed: then nothing moves to and fro.
     pub(crate) fn never_any(&self) -> bool {
         lock(&self.state).listed.is_none()
@@ -211,7 +239,8 @@ impl State {
             match pack.find(kid) {
                 None => {}
                 Some(Ok(recipe)) if recipe.depth() >= depth => {
-                    wrong = Some((display(pack.name()), format!("{kid} is a base of itself: a cycle")));
+                    wrong =
+                        Some((display(pack.name()), format!("{kid} is a base of itself: a cycle")));
                 }
                 Some(Ok(recipe)) => {
                     let (data, pack) = (pack.data().clone(), *pack.name());

@@ -116,7 +116,12 @@ fn refused(kid: Kid, base: Option<(Kid, Recipe)>, recipe: impl FnOnce(u64) -> Re
 #[test]
 fn packs_that_lie_are_refused() {
     let kid = Kid::of_blob(b"what it says it is");
-    let solid = |piece: Piece| Recipe { kind: Kind::Blob, size: piece.len, base: None, pieces: vec![piece] };
+    let solid = |piece: Piece| Recipe {
+        kind: Kind::Blob,
+        size: piece.len,
+        base: None,
+        pieces: vec![piece],
+    };
     let check = |want: &str, error: String| assert!(error.contains(want), "{want}: {error}");
     check("hash to another KID", refused(kid, None, |block| solid(slice(block, 0, 3000))));
     check("too short", refused(kid, None, |block| solid(slice(block, 2000, 3000))));
