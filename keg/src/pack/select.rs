@@ -42,6 +42,7 @@ pub(super) struct Item {
 pub(super) struct History<'a> {
     pub(super) items: HashMap<Kid, Item>,
     wanted: &'a dyn Fn(&Kid, Kind) -> bool,
+    unwanted: HashSet<Kid>,
     /// Trees and commits that could not be read.
     pub(super) unreadable: u64,
     trees: HashSet<Kid>,
@@ -69,6 +70,7 @@ impl<'a> History<'a> {
         let mut history = Self {
             items: HashMap::new(),
             wanted,
+            unwanted: HashSet::new(),
             unreadable: 0,
             trees: HashSet::new(),
             commits: HashSet::new(),
@@ -233,10 +235,15 @@ impl<'a> History<'a> {
         if let Some(before) = before.and_then(|before| self.items.get_mut(&before)) {
             before.after.get_or_insert(kid);
         }
-        let room = self.items.len() < MAX_ITEMS && !self.items.contains_key(&kid);
-        if room && (self.wanted)(&kid, kind) {
+        if self.items.len() >= MAX_ITEMS || self.items.contains_key(&kid) {
+            return;
+        }
+        // Versions share most of what they have: it is looked for once.
+        if !self.unwanted.contains(&kid) && (self.wanted)(&kid, kind) {
             let order = self.items.len() as u64;
             self.items.insert(kid, Item { kid, kind, size, order, before, after: None });
+        } else if self.unwanted.len() < MAX_ITEMS {
+            self.unwanted.insert(kid);
         }
     }
 

@@ -4,7 +4,9 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_error_name};
+use zstd::zstd_safe::{
+    CCtx, CParameter, DCtx, MAGIC_DICTIONARY, SafeResult, compress_bound, get_error_name,
+};
 
 use super::{MAX_BLOCK, MAX_PREFIX};
 
@@ -64,6 +66,10 @@ pub(crate) struct Stored {
     raw: usize,
 }
 
+fn damaged(code: usize) -> String {
+    format!("its zstd frame is damaged: {}", get_error_name(code))
+}
+
 /// How many bytes a block has in the file, and how many it unpacks to.
 ///
 /// # Errors
@@ -113,8 +119,23 @@ impl Stored {
     /// # Errors
     /// The frame is not one, or has more or fewer bytes than the block says.
     pub(crate) fn unpack(&self, prefix: &[u8]) -> Result<Vec<u8>, String> {
-        let mut context = DCtx::create();
-        self.unpack_with(&mut context, prefix, Vec::new())
+        self.unpack_behind(&mut DCtx::create(), prefix)
+    }
+
+    /// As [`Stored::unpack`], with a context to be used again: making one costs more than most
+    /// patches take.
+    pub(super) fn unpack_behind(
+        &self,
+        context: &mut DCtx<'static>,
+        prefix: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        // Bytes that look like a dictionary with tables would be taken for one.
+        if prefix.starts_with(&MAGIC_DICTIONARY.to_le_bytes()) {
+            let mut own = DCtx::create();
+            own.ref_prefix(prefix).map_err(damaged)?;
+            return self.unpack_with(Vec::new(), |raw, frame| own.decompress(raw, frame));
+        }
+        self.unpack_with(Vec::new(), |raw, frame| context.decompress_using_dict(raw, frame, prefix))
     }
 
     /// As [`Stored::unpack`] without a prefix, into `memory`, with a context to be used again.
@@ -123,7 +144,7 @@ impl Stored {
         context: &mut DCtx<'static>,
         memory: Vec<u8>,
     ) -> Result<Vec<u8>, String> {
-        self.unpack_with(context, &[], memory)
+        self.unpack_with(memory, |raw, frame| context.decompress(raw, frame))
     }
 
     /// How many bytes it unpacks to.
@@ -141,22 +162,17 @@ impl Stored {
         self.bytes
     }
 
-    fn unpack_with<'a>(
+    fn unpack_with(
         &self,
-        context: &mut DCtx<'a>,
-        prefix: &'a [u8],
         memory: Vec<u8>,
+        unpack: impl FnOnce(&mut Vec<u8>, &[u8]) -> SafeResult,
     ) -> Result<Vec<u8>, String> {
-        let failed = |code| format!("its zstd frame is damaged: {}", get_error_name(code));
-        if !prefix.is_empty() {
-            context.ref_prefix(prefix).map_err(failed)?;
-        }
         // The capacity is what bounds a frame that promises more.
         let mut raw = memory;
         raw.clear();
         raw.reserve_exact(self.raw);
         let frame = &self.bytes[HEAD..self.bytes.len() - SUM];
-        context.decompress(&mut raw, frame).map_err(failed)?;
+        unpack(&mut raw, frame).map_err(damaged)?;
         if raw.len() != self.raw {
             return Err(format!("it unpacks to {} bytes, not {}", raw.len(), self.raw));
         }
@@ -194,7 +210,12 @@ mod tests {
         assert_eq!(read(&encode(raw.len(), &plain), &[]), Ok(raw.clone()));
         let block = encode(raw.len(), &behind);
         assert_eq!(read(&block, &base), Ok(raw.clone()));
-        assert_ne!(read(&block, &noise(2, 3 << 20)), Ok(raw));
+        assert_ne!(read(&block, &noise(2, 3 << 20)), Ok(raw.clone()));
+        // A base may begin as a dictionary does.
+        let base = [&MAGIC_DICTIONARY.to_le_bytes()[..], &base].concat();
+        let behind = compress(&base, &raw, 9).unwrap();
+        assert!(behind.len() < 1000, "{}", behind.len());
+        assert_eq!(read(&encode(raw.len(), &behind), &base), Ok(raw));
     }
 
     #[test]

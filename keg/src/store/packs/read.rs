@@ -136,7 +136,7 @@ impl PackedBlob {
         let stored = self.found.data.block(block, Vec::new())?;
         let mut before = vec![0; prefix];
         self.read_base(&mut before, from)?;
-        stored.unpack(&before).map_err(|what| format!("the block at {block}: {what}"))
+        self.set.behind(&stored, &before).map_err(|what| format!("the block at {block}: {what}"))
     }
 
     /// Fills `buf` from the base.

@@ -11,7 +11,7 @@ use std::{
 use zstd::zstd_safe::DCtx;
 
 use super::{
-    block::lengths,
+    block::{Stored, lengths},
     directory, display,
     index::ROW,
     open::{Data, Pack, index_path},
@@ -186,6 +186,14 @@ impl PackSet {
     /// Makes an object known that no index has yet.
     pub(super) fn add(&self, kid: Kid, found: Found) {
         lock(&self.state).extra.insert(kid, found);
+    }
+
+    /// The bytes of a block behind a prefix.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn behind(&self, stored: &Stored, prefix: &[u8]) -> Result<Vec<u8>, String> {
+        stored.unpack_behind(&mut lock(&self.blocks).context, prefix)
     }
 
     /// The bytes of a block that needs no prefix.
