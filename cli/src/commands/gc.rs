@@ -100,6 +100,7 @@ fn why(kept: &Kept) -> String {
     match &kept.holder {
         Holder::Name => format!("stays: is {path}"),
         Holder::Version { seq } => format!("stays: was {path} in version {seq}, which is kept"),
+        Holder::Pointer => format!("stays: is {path}, to which a pointer leads"),
         Holder::Lease { what } => format!("stays: leased: {what}"),
         Holder::Mount { target } => format!("stays: mounted at {target}"),
         Holder::Image => "stays: is about to be mounted".to_owned(),

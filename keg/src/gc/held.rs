@@ -17,6 +17,8 @@ pub enum Holder {
         /// Its number.
         seq: u64,
     },
+    /// A pointer, of a version that is kept.
+    Pointer,
     /// A lease.
     Lease {
         /// What it says it is for.
@@ -53,13 +55,15 @@ pub struct Kept {
 pub(crate) struct Held {
     most: usize,
     pub(crate) holder: Holder,
+    /// What is met now is below a pointer.
+    pub(crate) lent: bool,
     largest: BinaryHeap<Reverse<Kept>>,
 }
 
 impl Held {
     /// Gathers at most `most` objects.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, holder: Holder::Name, largest: BinaryHeap::new() }
+        Self { most, holder: Holder::Name, lent: false, largest: BinaryHeap::new() }
     }
 
     pub(crate) fn note(&mut self, kid: Kid, bytes: u64, path: impl FnOnce() -> String) {
@@ -71,7 +75,8 @@ impl Held {
         if full {
             self.largest.pop();
         }
-        let kept = Kept { bytes, kid, holder: self.holder.clone(), path: path() };
+        let holder = if self.lent { Holder::Pointer } else { self.holder.clone() };
+        let kept = Kept { bytes, kid, holder, path: path() };
         self.largest.push(Reverse(kept));
     }
 

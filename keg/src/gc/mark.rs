@@ -158,6 +158,7 @@ impl<'a> Marker<'a> {
         self.held.holder = holder;
         if kind == Kind::Blob {
             let size = self.objects.blob_size(kid)?;
+            self.held.lent = false;
             self.blob(kid, size, String::new);
         } else {
             self.whole(Item { kid: *kid, kind, path: String::new(), lent: false }, false)?;
@@ -203,6 +204,7 @@ impl<'a> Marker<'a> {
         left: &mut Vec<Item>,
     ) -> Result<(), GcError> {
         let is_pointer = matches!(entry.value, Value::Pointer { .. });
+        self.held.lent = lent || is_pointer;
         let path = || format!("{above}/{}", name.to_string_lossy());
         let (kid, kind) = match &entry.value {
             Value::File { kid, size } => {

@@ -1,5 +1,7 @@
 //! What a dry run says.
 
+use keg::object::Value;
+
 use super::*;
 
 #[test]
@@ -51,4 +53,22 @@ fn a_dry_run_says_what_goes_and_what_it_was() {
     assert_eq!((report.going.len() as u64, bytes), (report.garbage.objects, report.garbage.bytes));
     let now = run(&keg, &Options { dry_run: true, ..at_once() });
     assert!(now.going.iter().all(|going| going.at_ms.is_none()), "{now:?}");
+}
+
+#[test]
+fn what_a_pointer_leads_to_stays_and_that_is_said() {
+    let (_dir, keg) = new_keg();
+    let (entry, file) = large(&keg, 1);
+    let mut tree = keg::object::Tree::default();
+    tree.entries.insert(keg::object::EntryName::new("f").unwrap(), entry);
+    let kid = keg.objects().put_tree(&tree).unwrap().kid();
+    let value = Value::Pointer { source: "keg+http://there".into(), reference: "/x".into(), kid };
+    set(&keg, "/lib", Entry { value, ..Entry::file(file, 0) });
+    let report = run(&keg, &Options { dry_run: true, ..Options::default() });
+    let kept = report.kept.iter().find(|kept| kept.kid == file).unwrap();
+    assert_eq!((&kept.holder, kept.path.as_str()), (&Holder::Pointer, "/lib/f"));
+    for _ in 0..2 {
+        run(&keg, &at_once());
+    }
+    assert!(object_file(&keg, &file).exists());
 }
