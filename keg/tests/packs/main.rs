@@ -278,7 +278,7 @@ fn a_keg_with_packs_says_so_before_it_has_any() {
     assert!(format().contains(r#""incompat":["packs"]"#), "{}", format());
     std::fs::write(
         sample.home().join("format.json"),
-        r#"{"format":"keg","version":1,"incompat":["packs","warp"]}"#,
+        r#"{"format":"keg","version":1,"compat":[],"ro_compat":[],"incompat":["packs","warp"]}"#,
     )
     .unwrap();
     let error = Keg::open(sample.home()).err().unwrap().to_string();

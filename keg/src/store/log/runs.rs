@@ -15,6 +15,9 @@ impl Log {
         waste_percent: u8,
         goes: &dyn Fn(&Kid, &Place) -> bool,
     ) -> Result<Vec<Vec<u32>>, StoreError> {
+        // A collection that died may have rewritten segments without saying so: what this process
+        // has open of them is not all that is in them now.
+        self.relist()?;
         let mut runs: Vec<Vec<u32>> = Vec::new();
         let (mut run, mut live, mut dead) = (Vec::new(), 0u64, 0u64);
         let mut end = |run: Vec<u32>, live: u64, dead: u64| {
