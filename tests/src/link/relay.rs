@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -34,6 +34,16 @@ struct Counts {
     down: AtomicU64,
     /// All connections are cut when so many bytes have come down.
     cut: AtomicU64,
+    /// No more than so many bytes come down.
+    hold: Mutex<u64>,
+    released: Condvar,
+}
+
+impl Counts {
+    fn wait(&self, bytes: u64) {
+        let hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.released.wait_while(hold, |hold| bytes > *hold));
+    }
 }
 
 impl Relay {
@@ -45,7 +55,8 @@ impl Relay {
         let listen = || TcpListener::bind((ip, 0)).expect("a port");
         let listener = inside.inside(listen);
         let address = listener.local_addr().expect("an address");
-        let counts = Arc::new(Counts { cut: NEVER.into(), ..Counts::default() });
+        let counts =
+            Arc::new(Counts { cut: NEVER.into(), hold: NEVER.into(), ..Counts::default() });
         let (shared, namespace) = (Arc::clone(&counts), inside.clone());
         spawn(move || {
             namespace.enter();
@@ -75,9 +86,21 @@ impl Relay {
         self.counts.cut.store(down.saturating_add(bytes), Ordering::Relaxed);
     }
 
-    /// Cuts no more.
+    /// Passes on no more than so many bytes from the other end, until it is mended.
+    pub fn hold_after(&self, bytes: u64) {
+        let down = self.counts.down.load(Ordering::Relaxed);
+        self.set_hold(down.saturating_add(bytes));
+    }
+
+    /// Cuts and holds no more.
     pub fn mend(&self) {
         self.counts.cut.store(NEVER, Ordering::Relaxed);
+        self.set_hold(NEVER);
+    }
+
+    fn set_hold(&self, at: u64) {
+        *self.counts.hold.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        self.counts.released.notify_all();
     }
 }
 
@@ -103,6 +126,7 @@ fn pass(client: TcpStream, server: TcpStream, counts: &Arc<Counts>) {
         copy(server, client, |bytes| {
             let len = bytes.len() as u64;
             let before = counted.down.load(Ordering::Relaxed);
+            counted.wait(before + len);
             if before + len > counted.cut.load(Ordering::Relaxed) {
                 return false;
             }

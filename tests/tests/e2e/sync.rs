@@ -125,6 +125,8 @@ fn a_clone_of_a_keg_that_is_written_to() {
 fn killed_pulls_and_killed_answers_go_on() {
     const SIZE: u64 = 32 << 20;
     const GROUP: u64 = 1 << 20;
+    // A frame that has not come whole is of no use; and some for heads.
+    const FRAME: u64 = (4 << 20) + (64 << 10);
     let there = World::empty();
     let here = World::down();
     Keg::create(&here.home()).expect("a Keg");
@@ -134,6 +136,7 @@ fn killed_pulls_and_killed_answers_go_on() {
     let line = Relay::new(&Namespace::of(there.pid()), "127.0.0.1", there.front);
     let mut kept = 0;
     for (round, stop) in [3, 5, 2, 7].into_iter().enumerate() {
+        line.hold_after(stop * GROUP + FRAME);
         let pull = here.keg_command(&["pull", &line.url(), "/large"]);
         let mut pull = Running::start(&mut { pull });
         let wanted = kept + stop * GROUP;
@@ -142,6 +145,7 @@ fn killed_pulls_and_killed_answers_go_on() {
             0 => pull.signal(libc::SIGKILL),
             _ => kill_answers(there.pid()),
         }
+        line.mend();
         until("its end", || (!pull.runs()).then_some(()));
         let done = pull.wait();
         assert!(done.code == 137 || done.err.contains("run it again"), "{done:?}");
