@@ -205,6 +205,7 @@ fn diff(keg: &Keg) -> Duration {
 
 /// From the start of a commit until who watches the whole namespace by an opened Keg of its own
 /// has the event.
+#[expect(clippy::disallowed_methods, reason = "a bench may wait for an event beside its commits")]
 fn watched(keg: &Keg, home: &Path, changes: &mut Changes, runs: usize) -> Sample {
     let other = Keg::open(home).expect("the Keg opens");
     let mut watch = other.watch(&NamePath::root(), None).expect("a watch");

@@ -167,6 +167,15 @@ fn tree(keg: &Keg, root: &Directory) -> Kid {
     entry.kid().unwrap()
 }
 
+/// Whether the root has names like those of the objects' directories: such trees get no deltas, see
+/// `names_of_object_directories`.
+fn like_objects(keg: &Keg, tree: &Kid) -> bool {
+    let tree = keg.objects().tree(tree).unwrap();
+    let like =
+        |name: &[u8]| name.len() == 2 && name.iter().all(|b| b"0123456789abcdef".contains(b));
+    tree.entries.keys().any(|name| like(name.as_bytes()))
+}
+
 /// A chain of trees, each as deltas over the first's image, and alone.
 fn check(keg: &Keg, scratch: &Scratch, trees: &[Kid]) {
     let objects = keg.objects();
@@ -213,7 +222,9 @@ fn random_pairs_of_trees() {
             }
             trees.push(tree(&keg, &root));
         }
-        check(&keg, &scratch, &trees);
+        if !trees.iter().any(|tree| like_objects(&keg, tree)) {
+            check(&keg, &scratch, &trees);
+        }
         Ok(())
     });
     if let Err(error) = result {
@@ -231,6 +242,23 @@ fn directory(keg: &Keg, entries: &[(&str, Entry)]) -> Entry {
     let entries =
         entries.iter().map(|(name, entry)| (EntryName::new(*name).unwrap(), entry.clone()));
     keg.objects().put_tree(&Tree { entries: entries.collect() }).unwrap()
+}
+
+/// The kernel would take their files for objects.
+#[test]
+fn names_of_object_directories() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let made = |name: &str, seed| {
+        let entry = directory(&keg, &[(name, file(&keg, 9, seed, 0))]);
+        entry.kid().unwrap()
+    };
+    for (name, delta) in [("ab", false), ("a0", false), ("ag", true), ("abc", true), ("AB", true)] {
+        let (base, tree) = (made(name, 1), made(name, 2));
+        assert_eq!(like_objects(&keg, &base), !delta, "{name}");
+        let found = erofs::compose_delta(keg.objects(), &base, &tree, ANY).unwrap();
+        assert_eq!(found.is_some(), delta, "{name}");
+    }
 }
 
 /// Cases that random trees seldom are.

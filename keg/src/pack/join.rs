@@ -67,8 +67,20 @@ struct Use {
 enum Moved {
     /// At this offset, as they were.
     Whole(u64),
-    /// From where to where in the old block, and the number of the new frame and the place in it.
-    Parts(Vec<(u32, u32, usize, u32)>),
+    /// In new frames, in the order of the old block.
+    Parts(Vec<Part>),
+}
+
+/// A part of an old block in a new frame.
+struct Part {
+    /// From where in the old block,
+    from: u32,
+    /// to where.
+    to: u32,
+    /// Number of the new frame.
+    frame: usize,
+    /// Where in that.
+    at: u32,
 }
 
 impl Joiner<'_> {
@@ -230,7 +242,7 @@ impl Output {
         &mut self,
         stored: &Stored,
         ranges: &[(u32, u32)],
-    ) -> Result<Option<Vec<(u32, u32, usize, u32)>>, StoreError> {
+    ) -> Result<Option<Vec<Part>>, StoreError> {
         let Ok(bytes) = stored.unpack(&[]) else { return Ok(None) };
         let mut parts = Vec::with_capacity(ranges.len());
         for (from, to) in ranges {
@@ -238,7 +250,8 @@ impl Output {
             if self.frame.len() + part.len() > MAX_BLOCK {
                 self.close_frame()?;
             }
-            parts.push((*from, *to, self.frames.len(), self.frame.len() as u32));
+            let (frame, at) = (self.frames.len(), self.frame.len() as u32);
+            parts.push(Part { from: *from, to: *to, frame, at });
             self.frame.extend_from_slice(part);
         }
         Ok(Some(parts))
@@ -265,10 +278,10 @@ impl Output {
                 Source::Slice { block, start } => match moved.get(&(one.pack, block))? {
                     Moved::Whole(block) => Source::Slice { block: *block, start },
                     Moved::Parts(parts) => {
-                        let at = parts.partition_point(|(_, to, ..)| *to <= start);
-                        let (from, _, frame, new) = *parts.get(at)?;
-                        let block = self.frames[frame];
-                        Source::Slice { block, start: new + (start - from) }
+                        let found = parts.partition_point(|part| part.to <= start);
+                        let part = parts.get(found)?;
+                        let block = self.frames[part.frame];
+                        Source::Slice { block, start: part.at + (start - part.from) }
                     }
                 },
             };

@@ -129,6 +129,7 @@ fn pointers_from_elsewhere_do_not_use_this_machines_files() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a server for a test, beside it")]
 fn answers_that_are_no_answers() {
     let world = world();
     for answer in [
