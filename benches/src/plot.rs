@@ -88,7 +88,7 @@ mod tests {
         let lines = [line("one", 1.0), line("other", 3.0)];
         write(&path, "A title", "names", &lines, |value| format!("{value} s"));
         let text = std::fs::read_to_string(&path).expect("a plot");
-        for want in ["A title", "names", "one", "other", "1000000", "0.001 s", "#1F5FA8"] {
+        for want in ["A title", "names", "one", "other", "1000000", "0.01 s", "#1F5FA8"] {
             assert!(text.contains(want), "{want} is not in {text}");
         }
     }

@@ -36,6 +36,13 @@ struct Format {
     incompat: Vec<String>,
 }
 
+/// What `format.json` has in every version.
+#[derive(Deserialize)]
+struct Made {
+    format: String,
+    version: u32,
+}
+
 /// Whether this version of Keg may write.
 pub(super) enum Access {
     Full,
@@ -72,17 +79,19 @@ pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
         Err(error) => return Err(io(format_args!("reading {}", path.display()))(error)),
     };
     let refuse = |what: String| Err(StoreError::Format { home: home.to_owned(), what });
-    let format: Format = match serde_json::from_str(&text) {
-        Ok(format) => format,
-        Err(error) => return refuse(format!("has an unreadable format.json ({error})")),
+    let unreadable = |error| StoreError::Format {
+        home: home.to_owned(),
+        what: format!("has an unreadable format.json ({error})"),
     };
-    if format.format != "keg" || format.version != VERSION {
-        let Format { format, version, .. } = format;
+    // First this alone: another version may have other members.
+    let Made { format, version } = serde_json::from_str(&text).map_err(unreadable)?;
+    if format != "keg" || version != VERSION {
         return refuse(format!(
             "has the format {format:?} version {version}; this is a program for \"keg\" version \
              {VERSION}: use the version of keg that made it"
         ));
     }
+    let format: Format = serde_json::from_str(&text).map_err(unreadable)?;
     let unknown = |feature: &&String| !KNOWN.contains(&feature.as_str());
     let unknown: Vec<&str> = format.incompat.iter().filter(unknown).map(String::as_str).collect();
     if !unknown.is_empty() {
