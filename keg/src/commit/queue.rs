@@ -14,10 +14,7 @@
 
 use std::{
     fs::File,
-    os::{
-        fd::AsRawFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
+    os::{fd::AsRawFd, unix::fs::FileExt},
     path::Path,
     ptr,
     sync::atomic::{AtomicU32, Ordering},
@@ -25,7 +22,10 @@ use std::{
 };
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::thread::futex;
+use rustix::{
+    fs::{self, FallocateFlags},
+    thread::futex,
+};
 
 use crate::{
     Kid,
@@ -41,6 +41,7 @@ pub(super) const SLOTS: usize = 256;
 /// Bytes of a slot: larger transactions are made by who has them.
 const SLOT_BYTES: usize = 8 << 10;
 const MAGIC: &[u8; 8] = b"keg-que1";
+const HEAD: usize = 16;
 const HEIR_AT: usize = 16;
 const BELLS_AT: usize = 1024;
 const STATES_AT: usize = 2048;
@@ -90,7 +91,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Opens (creating it) the queue in `dir`. `None`: it is of another version of Keg.
+    /// Opens (creating it) the queue in `dir`. `None`: it is of another version of Keg, or there
+    /// is no room for it.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = dir.join("queue");
         let what = || format!("opening {}", path.display());
@@ -98,16 +100,16 @@ impl Queue {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&(SLOTS as u32).to_ne_bytes());
         head.extend_from_slice(&(SLOT_BYTES as u32).to_ne_bytes());
-        if file.metadata().map_err(io(what()))?.size() == 0 {
+        let mut found = read_head(&file).map_err(io(what()))?;
+        if found == [0; HEAD] {
             let _alone = Flock::exclusive(&file)?;
-            if file.metadata().map_err(io(what()))?.size() == 0 {
+            found = read_head(&file).map_err(io(what()))?;
+            if found == [0; HEAD] && allocate(&file) {
                 file.write_all_at(&head, 0).map_err(io(what()))?;
-                file.set_len(BYTES as u64).map_err(io(what()))?;
+                found.copy_from_slice(&head);
             }
         }
-        let mut found = [0; 16];
-        let whole = file.metadata().map_err(io(what()))?.size() == BYTES as u64;
-        if !whole || file.read_exact_at(&mut found, 0).is_err() || found != *head {
+        if found != *head || !allocate(&file) {
             return Ok(None);
         }
         let map = MmapOptions::new().len(BYTES).map_raw(&file).map_err(io(what()))?;
@@ -276,6 +278,25 @@ impl Queue {
     }
 }
 
+/// Its first bytes; zeros: nobody has made it.
+fn read_head(file: &File) -> std::io::Result<[u8; HEAD]> {
+    let mut head = [0; HEAD];
+    let mut len = 0;
+    while len < HEAD {
+        match file.read_at(&mut head[len..], len as u64)? {
+            0 => break,
+            read => len += read,
+        }
+    }
+    Ok(head)
+}
+
+/// Sees to it that each page has its blocks: where one cannot be had when the page is written,
+/// the system ends the process. Returns whether it could be done.
+fn allocate(file: &File) -> bool {
+    fs::fallocate(file, FallocateFlags::empty(), 0, BYTES as u64).is_ok()
+}
+
 /// The byte of the file that stands for a slot.
 fn range(slot: usize, how: libc::c_int) -> libc::flock {
     // SAFETY: a struct of integers.
@@ -343,6 +364,21 @@ mod tests {
         assert!(one.wait(40, seen, Duration::from_millis(1)), "nobody rings");
         other.ring([40].into_iter());
         assert!(!one.wait(40, seen, Duration::from_secs(60)), "it was rung before");
+    }
+
+    #[test]
+    fn without_room_for_all_of_it_there_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (flags, room) = (rustix::mount::MountFlags::empty(), Some(c"size=1m"));
+        rustix::mount::mount("keg-test", dir.path(), "tmpfs", flags, room).expect("a small disk");
+        let none = Queue::open(dir.path()).map(|found| found.is_none());
+        let flags = rustix::mount::UnmountFlags::DETACH;
+        rustix::mount::unmount(dir.path(), flags).expect("it is mounted");
+        assert!(none.expect("no error"));
+        // What could not be made before is made when there is room.
+        drop(open(dir.path()));
+        std::fs::write(dir.path().join("queue"), [0; 5]).expect("written");
+        drop(open(dir.path()));
     }
 
     #[test]

@@ -200,6 +200,11 @@ impl Watcher for Recorder {
                 let node = self.node_of(call);
                 self.ops.push(Op::Length { node, len: call.args[1] });
             }
+            "fallocate" => {
+                let node = self.node_of(call);
+                let len = std::fs::metadata(Self::fd(call)).unwrap().len();
+                self.ops.push(Op::Length { node, len });
+            }
             "fsync" | "fdatasync" => {
                 let node = self.node_of(call);
                 self.ops.push(Op::Sync { node });
