@@ -13,6 +13,7 @@ pub(crate) mod directory;
 pub mod erofs;
 pub mod fsck;
 pub mod gc;
+mod groups;
 pub mod ingest;
 mod inotify;
 mod keg;

@@ -7,6 +7,7 @@ mod adopt;
 mod advance;
 mod audit;
 mod canonical;
+mod changed;
 pub(crate) mod condemned;
 pub(crate) mod decoders;
 pub(crate) mod durable;
@@ -27,7 +28,10 @@ pub(crate) mod summed;
 pub(crate) mod trash;
 pub(crate) mod verify;
 
-use std::io::{Read, Seek};
+use std::{
+    fs::File,
+    io::{Read, Seek},
+};
 
 use serde_json::Value as Json;
 
@@ -40,11 +44,13 @@ use crate::{
 };
 
 pub use audit::Audited;
+pub(crate) use changed::LEAST as DIFFERENCE_FROM;
 pub use error::StoreError;
 pub(crate) use error::io;
 pub use faulty::{Fault, FaultyStore};
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use packs::Removing;
 pub use share::work_check;
 
 /// Largest object that [`Objects::get`] reads into memory: 64 MiB.
@@ -111,6 +117,16 @@ pub trait Objects: Send + Sync {
     /// # Errors
     /// Reading failed, or the disk's.
     fn put_blob(&self, from: &mut dyn Read) -> Result<(Kid, u64), StoreError>;
+
+    /// Stores a file that was the blob `before`: where only some of a large one has changed, what is
+    /// new is written, and the rest is that blob's. As [`Objects::put_blob`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Objects::put_blob`].
+    fn put_changed(&self, file: &mut File, before: &Kid) -> Result<(Kid, u64), StoreError> {
+        let _ = before;
+        self.put_blob(file)
+    }
 
     /// Whether a blob of this size is here, so that it need not be put again. If so, it counts as
     /// put: the next sync makes sure of it.

@@ -26,9 +26,16 @@ pub fn put(path: &str, from: &Path, how: &Change) -> Result<(), CommandError> {
         let cannot =
             |error| CommandError::user(format!("cannot read {}", from.display())).because(error);
         if fs::metadata(from).map_err(cannot)?.is_dir() {
-            ingest(keg.objects(), from, &IngestOptions::default())?
+            let options = IngestOptions { before: tree_at(&keg, &to)?, ..IngestOptions::default() };
+            ingest(keg.objects(), from, &options)?
         } else {
-            blob(&keg, &mut fs::File::open(from).map_err(cannot)?)?
+            let mut file = fs::File::open(from).map_err(cannot)?;
+            match keg.get(&to)?.map(|entry| entry.value) {
+                Some(Value::File { kid, .. }) => {
+                    file_entry(keg.objects().put_changed(&mut file, &kid)?)
+                }
+                _ => blob(&keg, &mut file)?,
+            }
         }
     };
     let same_kind = keg.get(&to)?.is_some_and(|old| is_file(&old) && is_file(&entry));
@@ -42,8 +49,19 @@ fn is_file(entry: &Entry) -> bool {
 }
 
 fn blob(keg: &Keg, from: &mut dyn io::Read) -> Result<Entry, CommandError> {
-    let (kid, size) = keg.objects().put_blob(from)?;
-    Ok(Entry::file(kid, size))
+    Ok(file_entry(keg.objects().put_blob(from)?))
+}
+
+fn file_entry((kid, size): (Kid, u64)) -> Entry {
+    Entry::file(kid, size)
+}
+
+/// The tree that is at a path now.
+fn tree_at(keg: &Keg, path: &NamePath) -> Result<Option<Kid>, CommandError> {
+    match keg.get(path)? {
+        Some(entry) => Ok(keg.objects().directory_of(&entry)?),
+        None => Ok(None),
+    }
 }
 
 /// Makes a directory the newest version of a path. Files that have not changed since the last
@@ -63,7 +81,8 @@ pub fn commit(dir: &Path, path: &str, how: &Change) -> Result<(), CommandError> 
         .join("cache/stat")
         .join(&Kid::of_blob(dir.as_os_str().as_bytes()).to_hex()[..16]);
     let known = KnownFiles::load(&cache);
-    let options = IngestOptions { known: Some(&known), ..IngestOptions::default() };
+    let before = tree_at(&keg, &to)?;
+    let options = IngestOptions { known: Some(&known), before, ..IngestOptions::default() };
     let entry = ingest(keg.objects(), &dir, &options)?;
     let Value::Tree { bytes, entries, .. } = entry.value else {
         return Err(CommandError::user(format!("{} is not a directory", dir.display())));

@@ -36,6 +36,8 @@ pub const MAX_DEPTH: usize = 256;
 /// Most entries of one ingest.
 pub const MAX_ENTRIES: u64 = 1 << 22;
 
+use crate::Kid;
+
 /// Whether a path is left out.
 pub type Exclude<'a> = &'a dyn Fn(&[u8]) -> bool;
 
@@ -52,6 +54,9 @@ pub struct IngestOptions<'a> {
     pub exclude: Option<Exclude<'a>>,
     /// Files that were read before and have not changed since are not read again.
     pub known: Option<&'a KnownFiles>,
+    /// What the directory was before: large files of it that have changed in places are stored as
+    /// differences to those.
+    pub before: Option<Kid>,
 }
 
 impl IngestOptions<'_> {

@@ -54,7 +54,8 @@ pub fn ingest_overlay_upper(
         source: errno.into(),
     })?;
     let meta = folder.own_stat().map_err(IngestError::io("look at", b""))?;
-    let reader = Reader::new(objects, opts);
+    let opts = IngestOptions { before: opts.before.or(Some(*lower_tree)), ..*opts };
+    let reader = Reader::new(objects, &opts);
     let mut merge = Merge { reader, root: *lower_tree, touched: HashSet::new() };
     let (attrs, marks) = merge.attrs(&folder, b".", b"", &meta)?;
     let lower = if marks.opaque { None } else { Some(*lower_tree) };

@@ -12,7 +12,7 @@ use super::links::{Links, join};
 use super::{IngestOptions, MAX_DEPTH, MAX_ENTRIES};
 use crate::kid::Kid;
 use crate::object::{Attrs, Entry, EntryName, Kind, Tree, Value};
-use crate::store::Objects;
+use crate::store::{DIFFERENCE_FROM, Objects};
 
 /// Files up to this size are read at once, larger ones streamed.
 const READ_WHOLE: u64 = 256 << 10;
@@ -224,7 +224,10 @@ impl<'a> Reader<'a> {
             })?;
             self.objects.put(Kind::Blob, &bytes).map(|kid| (kid, bytes.len() as u64))
         } else {
-            self.objects.put_blob(&mut file)
+            match self.before(path, meta.size)? {
+                Some(before) => self.objects.put_changed(&mut file, &before),
+                None => self.objects.put_blob(&mut file),
+            }
         };
         let stored = stored.map_err(IngestError::store(path))?;
         // Also catches that the name leads to another file than the one looked at before.
@@ -236,6 +239,22 @@ impl<'a> Reader<'a> {
             known.note(meta, stored.0, plain);
         }
         Ok(stored)
+    }
+
+    /// What a large file was before.
+    fn before(&self, path: &[u8], size: u64) -> Result<Option<Kid>, IngestError> {
+        let (Some(tree), Ok(path)) = (self.opts.before, std::str::from_utf8(path)) else {
+            return Ok(None);
+        };
+        if size < DIFFERENCE_FROM {
+            return Ok(None);
+        }
+        let found = self.objects.walk(&tree, path);
+        let found = found.map_err(IngestError::store(path.as_bytes()))?;
+        Ok(found.and_then(|entry| match entry.value {
+            Value::File { kid, .. } => Some(kid),
+            _ => None,
+        }))
     }
 
     /// Stores a directory.

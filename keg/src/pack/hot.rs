@@ -9,7 +9,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
     object::{Entry, Kind, Value},
     store::{
         INLINE_MAX, Objects, StoreError,
-        durable::{lock_file, lock_shared, replace_file},
+        durable::{lock_file, lock_shared},
         io,
-        packs::directory,
+        packs::{epoch, objects_lock},
     },
 };
 
@@ -79,47 +79,6 @@ pub(super) fn trees_of(
         }
     }
     Ok(trees)
-}
-
-fn lock_path(home: &Path) -> PathBuf {
-    home.join("objects/lock")
-}
-
-fn epoch_path(home: &Path) -> PathBuf {
-    directory(home).join("epoch")
-}
-
-/// How often loose objects were removed; 0: never.
-fn epoch(home: &Path) -> Result<u64, StoreError> {
-    let path = epoch_path(home);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(bytes.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(io(format_args!("reading {}", path.display()))(error)),
-    }
-}
-
-/// Taken by whoever removes loose objects, also for other reasons than packing: nobody mounts
-/// meanwhile, and who mounts later looks whether the blobs are loose.
-pub struct Removing {
-    /// Locked until it is closed.
-    _lock: File,
-}
-
-impl Removing {
-    /// Waits until nobody mounts, and makes all know that trees have to be looked at again.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn begin(home: &Path) -> Result<Self, StoreError> {
-        let lock = lock_file(&lock_path(home))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(io("locking the Keg's objects"))?;
-        let next = epoch(home)?.wrapping_add(1).max(1);
-        fs::create_dir_all(directory(home)).map_err(io("making packs/"))?;
-        replace_file(&epoch_path(home), &next.to_le_bytes())?;
-        Ok(Self { _lock: lock })
-    }
 }
 
 /// Keeps loose objects from being removed while it lives.
@@ -185,7 +144,7 @@ pub(crate) fn keep_loose_after(keg: &Keg, before: &Kid, tree: &Kid) -> Result<Lo
 fn guard(home: &Path) -> Result<(Loose, u64), StoreError> {
     // A Keg in memory has no loose objects, and nothing to mount them from.
     let lock = if home.join("objects").exists() {
-        lock_file(&lock_path(home))?
+        lock_file(&objects_lock(home))?
     } else {
         File::open(home).map_err(io("opening the Keg's directory"))?
     };

@@ -26,14 +26,8 @@ mod sweep;
 mod tests;
 mod trees;
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    path::Path,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
-pub use hot::Removing;
 pub(crate) use hot::{Loose, keep_loose, keep_loose_after};
 pub use report::{
     Counts, JoinReport, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report,
@@ -43,14 +37,13 @@ use run::Run;
 use select::{Below, History, Item, all_below};
 pub(crate) use sweep::{Sweep, sweep};
 
+pub use crate::store::Removing;
 use crate::{
     Keg, Kid,
     object::Kind,
     store::{
-        StoreError,
-        durable::lock_file,
-        format, io,
-        packs::{self, PackSet},
+        StoreError, format, io,
+        packs::{self, PackSet, alone},
         pending::object_path,
     },
 };
@@ -158,13 +151,6 @@ pub fn packed(keg: &Keg) -> Result<BTreeSet<Kid>, PackError> {
     Ok(packs.iter().flat_map(|pack| pack.kids().collect::<Vec<_>>()).collect())
 }
 
-/// Keeps other processes from writing and removing packs, until it is closed. `None`: another does.
-fn alone(home: &Path) -> Result<Option<File>, StoreError> {
-    let lock = lock_file(&home.join("tmp/packing"))?;
-    let locked = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-    Ok(locked.is_ok().then_some(lock))
-}
-
 /// Removes what a killed process left, and makes indexes again that are lost or damaged.
 fn mend(home: &Path) -> Result<u64, StoreError> {
     let dir = packs::directory(home);
@@ -205,5 +191,25 @@ fn hot(keg: &Keg, options: &PackOptions) -> Result<Below, PackError> {
     if options.which == Which::Cold {
         trees.push(keg.head()?.tree);
     }
-    Ok(all_below(keg.objects(), &trees)?)
+    let mut hot = all_below(keg.objects(), &trees)?;
+    keep_bases(keg.home(), &mut hot)?;
+    Ok(hot)
+}
+
+/// What a hot blob that is in a pack is a difference to is hot, too: reading it needs that.
+fn keep_bases(home: &Path, hot: &mut Below) -> Result<(), StoreError> {
+    let set = PackSet::new(home);
+    let mut bases = Vec::new();
+    for kid in hot.blobs.keys().filter(|kid| !object_path(home, kid).exists()) {
+        let mut next = set.find(kid).ok().flatten().and_then(|found| found.recipe.base);
+        while let Some(base) = next {
+            let found = set.find(&base.kid).ok().flatten();
+            bases.push(base.kid);
+            next = found.and_then(|found| found.recipe.base);
+        }
+    }
+    for kid in bases {
+        hot.blobs.entry(kid).or_default();
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    hot::{Removing, mounted, trees_of},
+    hot::{mounted, trees_of},
     report::{Phase, Progress},
     select::large_below,
 };
@@ -17,7 +17,7 @@ use crate::{
         Objects, StoreError,
         condemned::Condemned,
         io,
-        packs::{self, PackSet, PackedBlob, Prefer},
+        packs::{self, PackSet, PackedBlob, Prefer, Removing},
         pending::object_path,
     },
 };

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
-    alone,
     join::{Joined, Joiner},
     report::{LEVEL, Phase, Progress, Swept},
 };
@@ -11,7 +10,7 @@ use crate::{
     Kid,
     store::{
         StoreError,
-        packs::{Pack, PackSet, Piece, Recipe, Source, put_aside},
+        packs::{Pack, PackSet, Piece, Recipe, Source, alone, put_aside},
         pending::Pending,
     },
 };

@@ -1,6 +1,7 @@
 //! A store that fails on purpose: proves that whoever uses a store lets its errors surface.
 
 use std::{
+    fs::File,
     io::{self as stdio, Read},
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
@@ -143,6 +144,11 @@ impl<S: Objects> Objects for FaultyStore<S> {
     fn put_blob(&self, from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
         self.write()?;
         self.inner.put_blob(from)
+    }
+
+    fn put_changed(&self, file: &mut File, before: &Kid) -> Result<(Kid, u64), StoreError> {
+        self.write()?;
+        self.inner.put_changed(file, before)
     }
 
     fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {

@@ -342,6 +342,13 @@ impl Objects for FileStore {
         Ok((kid, size))
     }
 
+    fn put_changed(&self, file: &mut File, before: &Kid) -> Result<(Kid, u64), StoreError> {
+        match self.put_difference(file, before)? {
+            Some(put) => Ok(put),
+            None => self.put_blob(file),
+        }
+    }
+
     fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
         if size > INLINE_MAX as u64 {
             return self.relies_on(kid, size);

@@ -25,7 +25,8 @@ use crate::Kid;
 /// How much of a blob is held in memory before it goes to the disk: what is there already and no
 /// larger is never written again.
 pub(crate) const HOLD: usize = 1 << 20;
-/// From this many new files on, one `syncfs` is cheaper than syncing each.
+/// From this many new files, or directories with new names, on, one `syncfs` is cheaper than syncing
+/// each.
 const SYNC_ALL_FROM: usize = 64;
 /// How long after its birth an object's name may not be durable yet, in seconds: longer than any
 /// file system's commit interval.
@@ -119,8 +120,7 @@ impl Pending {
 
     fn sync_files(&self, home: &Path) -> Result<(), StoreError> {
         if self.files.len() >= SYNC_ALL_FROM {
-            let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
-            return rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"));
+            return sync_all(home);
         }
         for waiting in self.files.values() {
             let synced = File::open(&waiting.path).and_then(|file| file.sync_data());
@@ -136,12 +136,22 @@ impl Pending {
             self.files.remove(&kid);
             self.unsynced_dirs.insert(kid.as_bytes()[0]);
         }
+        if self.unsynced_dirs.len() >= SYNC_ALL_FROM {
+            sync_all(home)?;
+            self.unsynced_dirs.clear();
+        }
         while let Some(byte) = self.unsynced_dirs.first().copied() {
             sync_dir(&home.join("objects").join(format!("{byte:02x}")))?;
             self.unsynced_dirs.remove(&byte);
         }
         Ok(())
     }
+}
+
+/// Makes everything durable that was written to the Keg's file system.
+fn sync_all(home: &Path) -> Result<(), StoreError> {
+    let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
+    rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"))
 }
 
 /// Gives a synced file its name. One that is there is kept, since mounts may be using it, unless

@@ -13,12 +13,12 @@ use super::{
     MAX_BASE, MAX_FRAME,
     codec::compress,
     error::{SyncError, local},
-    groups::{GroupHasher, group_size},
     pack::{COPY, GROUPS, put_frame, put_patch},
     walk::Listed,
 };
 use crate::{
     Kid,
+    groups::{GroupHasher, group_size},
     object::wire::put_varint,
     store::{BlobRead, Objects, StoreError},
 };

@@ -8,7 +8,6 @@ use super::{
     MAX_BASE, MAX_FRAME,
     codec::decompress,
     error::{SyncError, local, protocol},
-    groups::{GroupHasher, group_count, group_size, root},
     pack::{COMPRESSED, COPY, END, GROUPS, MAX_SENT, PATCHED, STORED},
     partial::Part,
     walk::Listed,
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     Keg, Kid,
+    groups::{GroupHasher, group_count, group_size, root},
     store::{BlobRead, Objects},
 };
 

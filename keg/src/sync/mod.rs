@@ -19,7 +19,6 @@ mod codec;
 pub(crate) mod decoders;
 mod delta;
 mod error;
-mod groups;
 mod large;
 mod memo;
 mod message;
@@ -59,8 +58,6 @@ pub const MAX_TEXT: usize = 4096;
 const MAX_FRAME: usize = 4 << 20;
 /// Most bytes of a base that one frame refers to.
 const MAX_BASE: usize = 8 << 20;
-/// Larger blobs are verified in groups while they come.
-const GROUPED: u64 = 1 << 20;
 /// Most blobs that one pull goes through (also those that are there): 16 MiB of bits.
 const MAX_BLOBS: u64 = 1 << 27;
 /// Most trees and commits of one pull.

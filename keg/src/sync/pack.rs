@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    GROUPED, MAX_BASE, MAX_BLOBS, MAX_FRAME, Progress, SYNC_BYTES, SYNC_EVERY, SYNC_OBJECTS,
+    MAX_BASE, MAX_BLOBS, MAX_FRAME, Progress, SYNC_BYTES, SYNC_EVERY, SYNC_OBJECTS,
     codec::compress,
     delta::LargeSender,
     error::{SyncError, protocol},
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Keg, Kid, directory,
+    groups::GROUPED,
     object::{
         Commit, Kind,
         shards::Node,

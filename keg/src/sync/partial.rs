@@ -14,12 +14,12 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     MAX_FRAME,
     error::{SyncError, local, protocol},
-    groups::{GroupHasher, group_size},
     large::Coming,
     walk::Listed,
 };
 use crate::{
     Keg, Kid,
+    groups::{GroupHasher, group_size},
     store::pending::{HOLD, write_sparse},
 };
 

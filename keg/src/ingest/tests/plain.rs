@@ -91,6 +91,7 @@ fn options_are_followed() {
         owner: Some((7, 8)),
         exclude: Some(&|path| path == b"deep/er" || path.starts_with(b"hard")),
         known: None,
+        before: None,
     };
     let entry = ingest(keg.objects(), &source, &options).unwrap();
     let tree = keg.objects().tree(&kid(&entry)).unwrap();

@@ -1,4 +1,5 @@
-//! Verifying a large blob while it comes: the upper part of its BLAKE3 tree, sent before it.
+//! The upper part of a large blob's BLAKE3 tree: to verify it while it comes, and to hash once what
+//! two blobs have in common.
 //!
 //! BLAKE3 is a tree over chunks of 1 KiB; the hash of an aligned subtree (a *group*, 2^n MiB) can
 //! be computed from its bytes alone, and the groups' hashes give the root, which is the KID. That
@@ -8,24 +9,26 @@ use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use super::GROUPED;
 use crate::Kid;
+
+/// Larger blobs have groups.
+pub(crate) const GROUPED: u64 = 1 << 20;
 
 /// Most groups of one blob: 32 KiB of hashes.
 const MAX_GROUPS: u64 = 1024;
 
 /// Bytes of a group of a blob of this size: a power of two, at least 1 MiB.
-pub(super) fn group_size(size: u64) -> u64 {
+pub(crate) fn group_size(size: u64) -> u64 {
     size.div_ceil(MAX_GROUPS).checked_next_power_of_two().unwrap_or(1 << 63).max(GROUPED)
 }
 
 /// Number of groups of a blob of this size.
-pub(super) fn group_count(size: u64) -> usize {
+pub(crate) fn group_count(size: u64) -> usize {
     size.div_ceil(group_size(size)) as usize
 }
 
 /// Hashes a blob group by group.
-pub(super) struct GroupHasher {
+pub(crate) struct GroupHasher {
     hasher: Box<blake3::Hasher>,
     group: u64,
     at: u64,
@@ -33,25 +36,25 @@ pub(super) struct GroupHasher {
 
 impl GroupHasher {
     /// From byte `at` on, the start of a group.
-    pub(super) fn new(group: u64, at: u64) -> Self {
+    pub(crate) fn new(group: u64, at: u64) -> Self {
         debug_assert!(at.is_multiple_of(group), "groups are hashed whole");
         Self { hasher: fresh(at), group, at }
     }
 
     /// How many bytes the current group can still take.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         usize::try_from(self.group - self.at % self.group).unwrap_or(usize::MAX)
     }
 
     /// Takes bytes, at most [`Self::room`]; the group's hash if they complete it.
-    pub(super) fn update(&mut self, bytes: &[u8]) -> Option<ChainingValue> {
+    pub(crate) fn update(&mut self, bytes: &[u8]) -> Option<ChainingValue> {
         self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         self.at.is_multiple_of(self.group).then(|| self.finish())
     }
 
     /// The hash of a last group that is shorter.
-    pub(super) fn finish(&mut self) -> ChainingValue {
+    pub(crate) fn finish(&mut self) -> ChainingValue {
         let hash = self.hasher.finalize_non_root();
         self.hasher = fresh(self.at.next_multiple_of(self.group));
         hash
@@ -65,7 +68,7 @@ fn fresh(at: u64) -> Box<blake3::Hasher> {
 }
 
 /// The KID of a blob with these groups, of which there are at least two.
-pub(super) fn root(groups: &[ChainingValue]) -> Option<Kid> {
+pub(crate) fn root(groups: &[ChainingValue]) -> Option<Kid> {
     if groups.len() < 2 {
         return None;
     }
