@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::{commits::Taken, disk, tools, tree::Versions};
 use crate::{
+    machine,
     sample::{Sample, time},
     table::{Table, Unit},
 };
@@ -49,6 +50,7 @@ pub fn measure(versions: &Versions, place: &Path) -> Cold {
         let text = tools::keg(&other, &["pull", &world.url, "/tree", "--json"]);
         serde_json::from_str(&text).expect("JSON")
     };
+    machine::touch(versions.bytes);
     let (_, took) = time(|| pull(&world));
     let first_pull = one(versions.bytes as f64 / took.as_secs_f64());
     world.stop().ok();
@@ -63,7 +65,7 @@ pub fn measure(versions: &Versions, place: &Path) -> Cold {
     shrink(&home);
     let more = [disk::bytes(&home.join("packs")) - packs, log].map(|bytes| one(bytes as f64));
     let (packed, both) = (one(packed as f64), one(disk::bytes(&home) as f64));
-    Cold { packed, more, both, pulled, first_pull, rehydrated: unpacked(&home) }
+    Cold { packed, more, both, pulled, first_pull, rehydrated: unpacked(&home, versions.bytes) }
 }
 
 /// All of it into packs, what current names need, too.
@@ -74,10 +76,11 @@ fn shrink(home: &Path) {
 }
 
 /// Bytes each second of the newest version, durably.
-fn unpacked(home: &Path) -> Sample {
+fn unpacked(home: &Path, bytes: u64) -> Sample {
     let keg = Keg::open(home).expect("a Keg");
     let path: NamePath = "/tree".parse().expect("a path");
     let tree: Kid = keg.get(&path).expect("read").and_then(|e| e.kid()).expect("a tree");
+    machine::touch(bytes);
     let (done, took) = time(|| rehydrate(&keg, &tree, &mut |_| {}));
     one(done.expect("unpacked").bytes as f64 / took.as_secs_f64())
 }

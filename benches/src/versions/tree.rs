@@ -1,7 +1,7 @@
 //! The tree that every tool takes in, and its second version.
 //!
 //! A Debian root with a toolchain, made by Keg's importer from the registry that apt is configured
-//! for, and one large file of noise. It is kept between runs; what is measured is a copy. Versions
+//! for, and one large file that compresses to a quarter. It is kept between runs; what is measured is a copy. Versions
 //! are numbered from 0; each changes the same places to other bytes.
 
 use std::{
@@ -24,15 +24,17 @@ const PACKAGES: [&str; 7] =
 /// Changes with what is in the tree, so that an older one is not taken for it.
 const RECIPE: &str = "bookworm-toolchain-1";
 /// The large file.
-const NOISE: &str = "noise.bin";
+const LARGE: &str = "large.txt";
 /// Its bytes.
-const NOISE_BYTES: u64 = 100 << 20;
+const LARGE_BYTES: u64 = 100 << 20;
+/// What it consists of, at random: two bits of noise in each byte.
+const LETTERS: &[u8; 4] = b"ACGT";
 /// One file of so many changes.
 const ONE_OF: usize = 100;
 /// Bytes that change in each.
 const CHANGE: usize = 12;
 /// Bytes that change in the large one.
-const NOISE_CHANGE: usize = 8;
+const LARGE_CHANGE: usize = 8;
 /// Of the generator: the same tree each time.
 const SEED: u64 = 0x006b_6567;
 
@@ -78,7 +80,7 @@ impl Versions {
         }
         let dir = place.join("tree");
         kegs::copy(given.unwrap_or(&kept), &dir);
-        noise(&dir.join(NOISE));
+        large(&dir.join(LARGE));
         let mut files = Vec::new();
         list(&dir, &mut files);
         files.sort_unstable();
@@ -121,11 +123,15 @@ fn make(kept: &Path) {
     fs::rename(&draft, kept).expect("renamed");
 }
 
-fn noise(path: &Path) {
+fn large(path: &Path) {
     let mut file = File::create(path).expect("a file");
     let mut random = Random(SEED);
-    for _ in 0..NOISE_BYTES >> 20 {
-        let block: Vec<u8> = (0..1 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
+    let letter = |bits: u64| LETTERS[(bits & 3) as usize];
+    for _ in 0..LARGE_BYTES >> 20 {
+        let next = |_| random.next();
+        let words = (0..1 << 15).map(next);
+        let block: Vec<u8> =
+            words.flat_map(|word| (0..32).map(move |n| letter(word >> (2 * n)))).collect();
         file.write_all(&block).expect("written");
     }
 }
@@ -147,12 +153,12 @@ fn size(path: &Path) -> u64 {
 }
 
 fn edits(dir: &Path, files: &[PathBuf]) -> Vec<Edit> {
-    let noise = dir.join(NOISE);
+    let large = dir.join(LARGE);
     let mut random = Random(SEED);
-    let mut edits = vec![edit(&noise, NOISE_BYTES / 2, NOISE_CHANGE, &mut random)];
+    let mut edits = vec![edit(&large, LARGE_BYTES / 2, LARGE_CHANGE, &mut random)];
     let fit = |path: &&PathBuf| {
         let meta = fs::symlink_metadata(path).expect("a file");
-        meta.nlink() == 1 && meta.len() >= 2 * CHANGE as u64 && **path != noise
+        meta.nlink() == 1 && meta.len() >= 2 * CHANGE as u64 && **path != large
     };
     let mut left: Vec<&PathBuf> = files.iter().filter(fit).collect();
     for _ in 0..files.len() / ONE_OF {

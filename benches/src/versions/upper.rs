@@ -6,6 +6,7 @@ use keg::Keg;
 
 use super::{tools::keg, tree::Versions};
 use crate::{
+    machine,
     sample::{Sample, time},
     table::{Table, Unit},
 };
@@ -28,6 +29,7 @@ pub fn table(versions: &Versions, place: &Path, runs: usize) -> Table {
         keg(&home, &["cp", "/tree", &name]);
         keg(&home, &["mount", "--rw", &name, target]);
         versions.put(&dir, 1 + run as u8);
+        machine::touch(versions.bytes);
         commit.push(time(|| keg(&home, &["commit", target, &name])).1.as_secs_f64());
         again.push(time(|| keg(&home, &["commit", target, &name])).1.as_secs_f64());
         keg(&home, &["unmount", target, "--discard"]);
