@@ -17,6 +17,7 @@ mod faulty;
 mod file;
 pub(crate) mod format;
 mod large;
+mod layout;
 pub(crate) mod log;
 mod memory;
 pub(crate) mod packs;

@@ -108,6 +108,11 @@ impl Images {
         }
     }
 
+    /// A tree that most of another one is probably the same as: the hint, or one that is noted.
+    pub fn near(&self, objects: &dyn Objects, tree: &Kid, like: Option<&Kid>) -> Option<Kid> {
+        like.copied().or_else(|| bases::nearest(objects, tree, &bases::read(&self.dir)))
+    }
+
     /// The images of a tree, if all of them are there and whole.
     fn find(&self, tree: &Kid) -> Result<Option<Stack>, MountError> {
         let mut stack = Stack::new();

@@ -179,7 +179,7 @@ impl Live {
         // Until it shows.
         let _loose = match self.shown.first() {
             Some(before) => crate::pack::keep_loose_after(&keg, &before.tree, &tree)?,
-            None => crate::pack::keep_loose(&keg, &tree)?,
+            None => crate::pack::keep_loose(&keg, &tree, || None)?,
         };
         // Versions of the namespace come by the thousand.
         let wanted = Wanted { tree: &tree, like: like.as_ref(), passing: true };

@@ -230,7 +230,8 @@ impl Mounts {
         let failed = |source: StoreError| MountError::Store { tree: *tree, source: source.into() };
         // No collection may be about to move them, or have them in the trash.
         self.keg.objects().retain(tree).map_err(failed)?;
-        crate::pack::keep_loose(&self.keg, tree).map_err(failed)
+        let near = || self.images.near(self.keg.objects(), tree, self.like.as_ref());
+        crate::pack::keep_loose(&self.keg, tree, near).map_err(failed)
     }
 
     /// Makes the whole mount without showing it anywhere.

@@ -88,35 +88,49 @@ pub(crate) struct Loose {
 
 /// Makes the large blobs of a tree loose files, and keeps them so until the guard is dropped: by
 /// then the tree has to show in the mount table. That it is done is noted beside the tree's image,
-/// so that the next time costs nothing.
+/// so that the next time costs nothing. `near` may name a tree that is much the same: if that is
+/// noted, only what differs is looked at.
 ///
 /// # Errors
 /// A blob is missing or damaged, or the disk's.
-pub(crate) fn keep_loose(keg: &Keg, tree: &Kid) -> Result<Loose, StoreError> {
+pub(crate) fn keep_loose(
+    keg: &Keg,
+    tree: &Kid,
+    near: impl FnOnce() -> Option<Kid>,
+) -> Result<Loose, StoreError> {
     let home = keg.home();
     let (guard, epoch) = guard(home)?;
     if epoch == 0 {
         return Ok(guard);
     }
-    let noted = home.join("img").join(format!("{}.loose", tree.to_hex()));
+    let note = |tree: &Kid| home.join("img").join(format!("{}.loose", tree.to_hex()));
     let now = epoch.to_le_bytes();
-    if fs::read(&noted).is_ok_and(|then| then == now) {
+    let is_noted = |tree: &Kid| fs::read(note(tree)).is_ok_and(|then| then == now);
+    if is_noted(tree) {
         return Ok(guard);
     }
-    super::rehydrate::tree(keg, tree, &mut |_| {})?;
+    match near().filter(is_noted) {
+        Some(before) => differing(keg, &before, tree)?,
+        None => drop(super::rehydrate::tree(keg, tree, &mut |_| {})?),
+    }
     // Without the note it is looked at again the next time.
-    let _ = fs::write(&noted, now);
+    let _ = fs::write(note(tree), now);
     Ok(guard)
 }
 
 /// As [`keep_loose`] for a tree that takes the place of another, mounted one: in time proportional
 /// to what differs.
 pub(crate) fn keep_loose_after(keg: &Keg, before: &Kid, tree: &Kid) -> Result<Loose, StoreError> {
-    let (objects, home) = (keg.objects(), keg.home());
-    let (guard, epoch) = guard(home)?;
-    if epoch == 0 {
-        return Ok(guard);
+    let (guard, epoch) = guard(keg.home())?;
+    if epoch > 0 {
+        differing(keg, before, tree)?;
     }
+    Ok(guard)
+}
+
+/// Makes loose what a tree has and another, whose blobs are all loose, has not.
+fn differing(keg: &Keg, before: &Kid, tree: &Kid) -> Result<(), StoreError> {
+    let objects = keg.objects();
     let (old, new) = (objects.tree_entry(before)?, objects.tree_entry(tree)?);
     let mut wanted = Vec::new();
     for (_, _, new) in crate::names::diff(objects, &NamePath::root(), Some(old), Some(new))? {
@@ -135,9 +149,9 @@ pub(crate) fn keep_loose_after(keg: &Keg, before: &Kid, tree: &Kid) -> Result<Lo
     }
     if !wanted.is_empty() {
         objects.sync()?;
-        super::rehydrate::blobs(home, &wanted, &mut |_| {})?;
+        super::rehydrate::blobs(keg.home(), &wanted, &mut |_| {})?;
     }
-    Ok(guard)
+    Ok(())
 }
 
 /// The guard, and how often something was packed.

@@ -21,11 +21,11 @@ use super::{
     Advance, Audited, BlobRead, INLINE_MAX, MAX_CANDIDATES, MAX_IN_MEMORY, Master, Object, Objects,
     Plan, Root, StoreError,
     audit::audit_directory,
-    canonical::{check_canonical, genesis},
-    durable::Flock,
+    canonical::check_canonical,
     format::{self, Access},
     io,
     large::Large,
+    layout,
     log::{Log, NewObject, Place},
     packs::{PackSet, audit_packs},
     pending::{HOLD, Pending, write_file},
@@ -35,9 +35,6 @@ use super::{
     verify::Verifying,
 };
 use crate::{Kid, kid::KidPrefix, names::CommitError, object::Kind};
-
-/// Directories of a Keg besides the fan-out of `objects/`.
-const DIRECTORIES: [&str; 6] = ["objects", "log", "streams", "tmp", "run", "img"];
 
 /// A store in a directory, used by many processes at once.
 pub struct FileStore {
@@ -56,7 +53,8 @@ impl FileStore {
     /// # Errors
     /// [`StoreError::Exists`], or the disk's.
     pub fn create(home: &Path) -> Result<Self, StoreError> {
-        Self::make(home, false)
+        layout::make(home, false)?;
+        Self::open(home)
     }
 
     /// Opens the Keg in a directory.
@@ -85,7 +83,10 @@ impl FileStore {
     /// As [`FileStore::open`] and [`FileStore::create`].
     pub fn open_or_create(home: &Path) -> Result<Self, StoreError> {
         match Self::open(home) {
-            Err(StoreError::NotAKeg { .. }) => Self::make(home, true),
+            Err(StoreError::NotAKeg { .. }) => {
+                layout::make(home, true)?;
+                Self::open(home)
+            }
             other => other,
         }
     }
@@ -93,26 +94,6 @@ impl FileStore {
     /// The directory.
     pub fn home(&self) -> &Path {
         &self.home
-    }
-
-    fn make(home: &Path, or_open: bool) -> Result<Self, StoreError> {
-        let what = || format!("making a Keg in {}", home.display());
-        fs::create_dir_all(home).map_err(io(what()))?;
-        let dir = File::open(home).map_err(io(what()))?;
-        {
-            let _alone = Flock::exclusive(&dir)?;
-            if !format::exists(home) {
-                lay_out(home).map_err(io(what()))?;
-                let objects = genesis();
-                let named: Vec<NewObject<'_>> = objects.iter().map(NewObject::from).collect();
-                let commit = named.last().expect("version 0 is a commit").kid;
-                Log::create(&home.join("log"), Root { seq: 0, commit }, &named)?;
-                format::write(home)?;
-            } else if !or_open {
-                return Err(StoreError::Exists { home: home.to_owned() });
-            }
-        }
-        Self::open(home)
     }
 
     /// As [`Master::audit`], with a process that does half of it.
@@ -190,29 +171,6 @@ pub(super) fn checked(kind: Kind, kid: &Kid, bytes: Vec<u8>) -> Result<Vec<u8>, 
         return Err(StoreError::Corrupt { kid: *kid, what });
     }
     Ok(bytes)
-}
-
-/// Makes the directories of a Keg; refuses a directory that holds anything else.
-fn lay_out(home: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(home)? {
-        let name = entry?.file_name();
-        if name.as_encoded_bytes().starts_with(format::DRAFT.as_bytes()) {
-            // Somebody died while making a Keg here.
-            fs::remove_file(home.join(name))?;
-        } else if name != "lost+found" && !DIRECTORIES.iter().any(|known| name == *known) {
-            let text = format!("it holds {name:?} already; choose an empty directory");
-            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
-        }
-    }
-    for name in DIRECTORIES {
-        fs::create_dir_all(home.join(name))?;
-    }
-    let objects = home.join("objects");
-    for byte in 0..=255u8 {
-        fs::create_dir_all(objects.join(format!("{byte:02x}")))?;
-    }
-    File::open(&objects)?.sync_all()?;
-    File::open(home)?.sync_all()
 }
 
 impl<'a> From<&'a Object> for NewObject<'a> {

@@ -195,18 +195,21 @@ fn a_directory_taken_in_again_and_mounted() {
         found.kid().expect("a blob")
     };
     let first = take(None);
+    let before = bytes.clone();
     bytes[5_000_000] ^= 1;
     // In the place of the old one, so that only the path says what it was.
     fs::write(dir.join("below/new"), &bytes).expect("written");
     fs::rename(dir.join("below/new"), dir.join("below/large")).expect("renamed");
     let second = take(Some(first));
     assert!(difference(&keg, &large(&second)).is_some());
-    let mounts = Mounts::new(&keg);
-    mounts.read_only(&second, &target).expect("mounted");
-    let shown = fs::read(target.join("below/large")).expect("read");
-    unmount(&target).expect("unmounted");
-    assert!(shown == bytes, "who mounts has a loose file");
-    assert!(object_path(keg.home(), &large(&second)).exists());
+    let mounts = Mounts::new(&keg).like(&first);
+    for (tree, want) in [(first, before), (second, bytes)] {
+        mounts.read_only(&tree, &target).expect("mounted");
+        let shown = fs::read(target.join("below/large")).expect("read");
+        unmount(&target).expect("unmounted");
+        assert!(shown == want, "who mounts has a loose file");
+        assert!(object_path(keg.home(), &large(&tree)).exists());
+    }
 }
 
 #[test]
