@@ -7,8 +7,9 @@ use std::{
 };
 
 use keg::{
-    Keg, Kid,
+    Keg, Kid, Txn,
     mount::{Mounts, unmount},
+    pack::{PackOptions, Which, pack},
     union::{Edit, edit},
 };
 
@@ -32,6 +33,8 @@ const STRIDE: usize = 7919;
 /// Copies of which each has one other file.
 pub fn tables(keg: &Keg, base: &Kid, versions: &Versions, place: &Path) -> Vec<Table> {
     eprintln!("  {COUNT} near-copies");
+    pack_others(keg, base);
+    let before_all = stored(keg.home());
     let near = Near::make(keg, base, versions, place);
     let (home, mounts) = (keg.home(), Mounts::new(keg));
     let target = place.join("near-base");
@@ -49,13 +52,17 @@ pub fn tables(keg: &Keg, base: &Kid, versions: &Versions, place: &Path) -> Vec<T
     let plain = near.plain_overlays(&versions.dir);
     near.each(|_, to| unmount(to).expect("unmounted"));
     unmount(&target).expect("unmounted");
+    pack_others(keg, base);
+    let packed = stored(keg.home()).saturating_sub(before_all);
 
     let title = format!("{COUNT} near-copies of it, one file changed in each: bytes");
     let mut bytes = Table::new(&title, Unit::Bytes);
-    bytes.keg("disk over the base: all their images", Some(DISK_GOAL), one(images as f64));
+    let all = one((images + packed) as f64);
+    bytes.keg("disk over the base, all of it, once packed", Some(DISK_GOAL), all);
+    bytes.part("their images", one(images as f64));
+    bytes.part("directories and files: log, objects, packs", one(packed as f64));
     bytes.peer("a full image each, as composefs makes them", one((full * COUNT as u64) as f64));
-    bytes.keg("what else they cost: changed directories, in the log", None, one(near.log));
-    bytes.keg("…and the changed files, whole, as objects", None, one(near.objects));
+    bytes.keg("before packing: changed directories and files, in the log", None, one(near.log));
     let each = one(idle as f64 / COUNT as f64);
     bytes.keg("kernel memory of each, mounted and idle", Some(MEMORY_GOAL), each);
     bytes.note("Full images are Keg's own of the base, which hold files up to 2048 bytes, too.");
@@ -70,33 +77,33 @@ pub fn tables(keg: &Keg, base: &Kid, versions: &Versions, place: &Path) -> Vec<T
 struct Near {
     copies: Vec<Kid>,
     targets: Vec<PathBuf>,
-    /// Bytes that they added.
+    /// Bytes that they added to the log; their files are small.
     log: f64,
-    objects: f64,
 }
 
 impl Near {
     fn make(keg: &Keg, base: &Kid, versions: &Versions, place: &Path) -> Self {
         let objects = keg.objects();
         let home = keg.home();
-        let disk = || ["log", "objects"].map(|name| disk::blocks(&home.join(name)) as f64);
+        let log = || disk::blocks(&home.join("log")) as f64;
         let inside = |path: &PathBuf| Some(path.strip_prefix(&versions.dir).ok()?.to_str()?.into());
         let single = |path: &&PathBuf| fs::metadata(path).is_ok_and(|meta| meta.nlink() == 1);
         let files: Vec<String> = versions.files.iter().filter(single).filter_map(inside).collect();
-        let before = disk();
+        let before = log();
         let (mut copies, mut targets) = (Vec::new(), Vec::new());
+        let mut named = Txn::new("bench", "copies");
         for number in 0..COUNT {
             let path = &files[number * STRIDE % files.len()];
             let changed = format!("the change of copy {number}\n");
             let changed = objects.put_bytes(changed.as_bytes()).expect("stored");
             let copy = edit(objects, base, [(path.as_str(), Edit::Set(changed))]).expect("stored");
             copies.push(copy.kid().expect("a tree"));
+            named = named.set(format!("/near/{number}").parse().expect("a path"), copy);
             targets.push(place.join(format!("near/{number}")));
         }
-        objects.sync().expect("synced");
+        keg.commit(named).expect("a version");
         targets.iter().for_each(|dir| fs::create_dir_all(dir).expect("a directory"));
-        let after = disk();
-        Self { copies, targets, log: after[0] - before[0], objects: after[1] - before[1] }
+        Self { copies, targets, log: log() - before }
     }
 
     fn each(&self, f: impl Fn(&Kid, &Path)) -> Sample {
@@ -118,6 +125,17 @@ impl Near {
             rustix::mount::unmount(to, flags).expect("unmounted");
         })
     }
+}
+
+/// Packs everything but the base, of current names, too.
+fn pack_others(keg: &Keg, base: &Kid) {
+    let options = PackOptions { which: Which::All, keep: vec![*base], ..PackOptions::default() };
+    pack(keg, &options, &mut |_| {}).expect("packed");
+}
+
+/// Bytes on the disk of everything that is stored.
+fn stored(home: &Path) -> u64 {
+    ["log", "objects", "packs"].map(|name| disk::blocks(&home.join(name))).iter().sum()
 }
 
 fn one(value: f64) -> Sample {
