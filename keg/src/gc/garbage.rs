@@ -41,7 +41,10 @@ impl Garbage {
         let log = files.log();
         let segments = log.sealed_segments();
         let upto = segments.last().copied().unwrap_or(0);
-        let (unneeded, packs, generation) = (KidMap::default(), HashSet::new(), table.generation());
+        // A collection that died may have rewritten segments without saying so. What it dropped is
+        // listed no more from now on: so nobody may believe indexes from before.
+        let generation = super::next_generation(table.generation());
+        let (unneeded, packs) = (KidMap::default(), HashSet::new());
         let mut garbage = Self { unneeded, upto, packs, generation };
         garbage.find_packed(files, marks, &|kid| table.since(kid).unwrap_or(now))?;
         for segment in &segments {

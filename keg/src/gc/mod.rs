@@ -165,6 +165,8 @@ struct Collection<'a> {
 impl Collection<'_> {
     fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report, GcError> {
         let home = self.files.home();
+        // One that died may have rewritten segments without saying so.
+        self.files.log().relist()?;
         let old = Floors::read(home)?;
         let mut floors = plan::plan(self.keg.master(), &self.policy, &old, self.now_ms)?;
         let mut report = Report { dry_run: self.options.dry_run, ..Report::default() };

@@ -72,8 +72,12 @@ pub(crate) fn sweep(
             || (bases.contains(kid) && !is_elsewhere(&all, kid, pack, recipe))
     };
     let chosen: HashSet<Kid> = chosen.iter().map(|pack| *pack.name()).collect();
-    let mut files = Pending::default();
+    let (mut files, mut made) = (Pending::default(), HashSet::new());
     for pack in wasteful(&keep).iter().filter(|pack| chosen.contains(pack.name())) {
+        // One was just made that is the same to the byte: what others have of it relies on it now.
+        if made.contains(pack.name()) {
+            continue;
+        }
         let joiner = Joiner { home, set: &set, level: LEVEL };
         let path = files.new_path(home)?;
         let before = pack.disk_bytes(home);
@@ -85,6 +89,7 @@ pub(crate) fn sweep(
             Joined::Into(name) if name == *pack.name() => continue,
             Joined::Into(name) => {
                 swept.rewritten += 1;
+                made.insert(name);
                 swept.bytes_after += Pack::open(home, &name).map_or(0, |new| new.disk_bytes(home));
             }
             Joined::Nothing => swept.removed += 1,

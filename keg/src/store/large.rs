@@ -61,10 +61,12 @@ impl FileStore {
 
     /// A packed object that no collection is about to take away.
     pub(super) fn packed_safe(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        // In this order: what is swept in between is listed no more, but nor is it there.
+        if self.log().condemned().current()?.since(kid).is_some() {
+            return Ok(None);
+        }
         // A pack that is damaged does not keep anything from being written again.
-        let Some(found) = self.packs.find(kid).ok().flatten() else { return Ok(None) };
-        let condemned = self.log().condemned().current()?.since(kid).is_some();
-        Ok((!condemned).then_some(found))
+        Ok(self.packs.find_now(kid).ok().flatten())
     }
 
     /// What an object is that is not in the log, and its size: loose or packed.

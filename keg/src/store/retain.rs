@@ -36,6 +36,8 @@ impl FileStore {
         if pending.get(kid).is_some() {
             return Ok(true);
         }
+        // Before the look: what is swept in between is listed no more, but nor is it there.
+        let table = self.log().condemned().current()?;
         let path = object_path(self.home(), kid);
         let loose = match fs::metadata(&path) {
             Err(_) if self.trash().revive(kid)? => fs::metadata(&path),
@@ -49,7 +51,7 @@ impl FileStore {
                 return Ok(self.packed_safe(kid)?.is_some_and(fits));
             }
         };
-        if let Some(since) = self.log().condemned().current()?.since(kid)
+        if let Some(since) = table.since(kid)
             && !refresh(self.home(), &path, since)?
         {
             return Ok(false);
@@ -138,8 +140,8 @@ impl FileStore {
     /// A packed object that is condemned leaves its pack: it becomes a loose file, or a record of
     /// the log, and its pack may lose it.
     fn retain_packed(&self, kid: &Kid, table: &Table) -> Result<Kept, StoreError> {
-        let found = match self.packs.find(kid)? {
-            None if self.trash().revive_any(kid)? => self.packs.find(kid)?,
+        let found = match self.packs.find_now(kid)? {
+            None if self.trash().revive_any(kid)? => self.packs.find_now(kid)?,
             found if table.since(kid).is_some() => found,
             Some(_) => return Ok(Kept::Safe),
             None => return Ok(Kept::Missing),

@@ -4,6 +4,7 @@
 
 mod explained;
 mod history;
+mod long;
 mod packs;
 mod refusals;
 

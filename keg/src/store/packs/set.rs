@@ -105,6 +105,16 @@ impl PackSet {
         self.find_less_deep(kid, ANY_DEPTH)
     }
 
+    /// As [`PackSet::find`], but only in packs that are there now: for whoever relies upon one. Those
+    /// that were opened before can be read as long as they are known, also when they are removed.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn find_now(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        lock(&self.state).list_again(&self.home)?;
+        self.find(kid)
+    }
+
     /// As [`PackSet::find`], for what something of this depth is built upon: an object may be in
     /// several packs, as a difference to others in some.
     ///
