@@ -22,6 +22,11 @@ fn what_is_below_imports_no_part() {
     }
 }
 
+#[test]
+fn what_is_fuzzed_is_the_store_alone() {
+    assert_eq!(workspace_dependencies("fuzz"), ["keg"]);
+}
+
 /// The members of this workspace that a member depends on, tests included.
 fn workspace_dependencies(member: &str) -> Vec<String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(member).join("Cargo.toml");

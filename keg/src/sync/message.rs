@@ -260,5 +260,9 @@ fn read_kids(input: &mut Input<'_>) -> Result<Vec<Kid>, SyncError> {
 fn read_path(input: &mut Input<'_>) -> Result<NamePath, SyncError> {
     let bytes = input.bytes(MAX_PATH, "a path")?;
     let text = std::str::from_utf8(&bytes).map_err(|_| protocol("a path that is not UTF-8"))?;
-    text.parse().map_err(|error| protocol(format!("{error}")))
+    let path: NamePath = text.parse().map_err(|error| protocol(format!("{error}")))?;
+    if path.as_str() != text {
+        return Err(protocol("a path that is not in its one form"));
+    }
+    Ok(path)
 }

@@ -10,17 +10,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/answer.rs"]
+mod answer;
+mod check;
 mod memory;
 mod mutate;
 mod samples;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
-};
+use std::{panic::catch_unwind, path::PathBuf};
 
 use keg::decoders::{Decoded, Decoder};
 
+use check::{fault, hex};
 use mutate::Random;
 
 /// Inputs made for each decoder.
@@ -40,31 +41,6 @@ fn read_corpus(name: &str) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = list.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-/// What is wrong with how a decoder takes an input; `None`: nothing.
-fn fault(decoder: &Decoder, input: &[u8]) -> Option<String> {
-    memory::start();
-    let decoded = catch_unwind(AssertUnwindSafe(|| (decoder.decode)(input)));
-    let most = memory::most();
-    match decoded {
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(format!("it panics: {}", text.unwrap_or("?")))
-        }
-        Ok(_) if most > decoder.memory + 64 * input.len() => {
-            Some(format!("it takes {most} bytes of memory"))
-        }
-        Ok(Decoded::Canonical(bytes)) if bytes != input => {
-            Some(format!("it is written otherwise: {}", hex(&bytes)))
-        }
-        Ok(_) => None,
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A smaller input that a decoder takes as badly.

@@ -19,6 +19,8 @@ use keg::{
 };
 use serde_json::json;
 
+use super::answer::answer;
+
 fn path(text: &str) -> NamePath {
     text.parse().expect(text)
 }
@@ -224,13 +226,8 @@ impl Transport for Recording {
         verb: Verb,
         request: Body<'_>,
     ) -> std::io::Result<Box<dyn Read + 'a>> {
-        let mut asked = Vec::new();
-        match request {
-            Body::Bytes(bytes) => asked = bytes,
-            Body::Stream(stream) => drop(stream.read_to_end(&mut asked)?),
-        }
-        let mut answer = Vec::new();
-        sync::serve(&self.keg, verb, &mut asked.as_slice(), &mut answer).unwrap();
+        let (asked, answer, served) = answer(&self.keg, verb, request)?;
+        served.unwrap();
         self.asked.push((verb, asked));
         self.answered.push(answer.clone());
         Ok(Box::new(Cursor::new(answer)))
