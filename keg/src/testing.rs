@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use crate::{
     Kid,
+    gc::Options,
     names::CommitError,
     object::{Commit, DecodeError, Entry, EntryName, Kind, Tree},
     store::{Advance, Audited, INLINE_MAX, Master, Object, Objects, Root, StoreError},
@@ -47,6 +48,18 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// A collection that takes everything at once that nothing needs, also from small logs, and has
+/// nothing in the trash afterwards but that.
+pub fn at_once() -> Options {
+    Options {
+        grace_ms: Some(0),
+        trash_ms: Some(0),
+        seal_from: 0,
+        waste_percent: 0,
+        ..Options::default()
+    }
 }
 
 /// A commit of a tree, made at time 0.

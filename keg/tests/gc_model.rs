@@ -8,7 +8,7 @@ use keg::{
     Keg, NamePath, Txn,
     fsck::fsck,
     gc::{Options, collect},
-    testing::noise,
+    testing::{at_once, noise},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -63,16 +63,6 @@ fn blob((seed, size): (u64, usize)) -> Vec<u8> {
     noise(seed, SIZES[size])
 }
 
-fn options() -> Options {
-    Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..Options::default()
-    }
-}
-
 /// Everything from its floor on reads as it was; older versions never read wrongly.
 fn compare(keg: &Keg, model: &Model) {
     let newest = model.len() - 1;
@@ -122,7 +112,7 @@ fn apply(keg: &mut Keg, model: &mut Model, op: &Op) {
             return;
         }
         Op::Collect => {
-            collect(keg, &options(), &mut |_| {}).unwrap();
+            collect(keg, &at_once(), &mut |_| {}).unwrap();
             return;
         }
         Op::Reopen => {
@@ -157,7 +147,7 @@ proptest! {
         }
         keg.objects().sync().unwrap();
         for _ in 0..3 {
-            collect(&keg, &options(), &mut |_| {}).unwrap();
+            collect(&keg, &at_once(), &mut |_| {}).unwrap();
         }
         let fresh = Keg::open(dir.path()).unwrap();
         compare(&keg, &model);
@@ -165,7 +155,7 @@ proptest! {
         let report = fsck(&fresh, &mut |_| {}).unwrap();
         prop_assert!(report.is_clean(), "{:?}", report);
         // Only the tail of the log may hold what nobody needs.
-        let last = collect(&keg, &options(), &mut |_| {}).unwrap();
+        let last = collect(&keg, &at_once(), &mut |_| {}).unwrap();
         prop_assert_eq!(last.garbage.objects, 0);
         prop_assert_eq!(last.trash.objects, 0);
         let dry = Options { dry_run: true, ..Options::default() };

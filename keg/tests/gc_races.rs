@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/child.rs"]
+mod child;
+#[path = "common/disk.rs"]
+mod disk;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
+use disk::SmallDisk;
 use keg::{
     Keg, NamePath, Txn,
     fsck::fsck,
@@ -16,33 +22,21 @@ use keg::{
     object::{Entry, EntryName, Tree, Value},
     pack::{PackOptions, Which, list, pack},
     store::Objects,
-    testing::noise,
+    testing::{at_once, noise},
 };
 use serde_json::json;
-
-/// Tells a child of this test binary what to do: its role, a number, and where its Keg is.
-const CHILD: &str = "KEG_GC_CHILD";
 
 fn path(text: &str) -> NamePath {
     text.parse().expect(text)
 }
 
 fn options(grace_ms: u64) -> Options {
-    Options {
-        grace_ms: Some(grace_ms),
-        trash_ms: Some(300),
-        seal_from: 0,
-        waste_percent: 0,
-        ..Options::default()
-    }
+    Options { grace_ms: Some(grace_ms), trash_ms: Some(300), ..at_once() }
 }
 
-/// Not a test of its own: what the children of the tests below do.
-#[test]
-#[ignore = "run by other tests as a child process"]
-fn child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
+/// A child: `ROLE NUMBER HOME`.
+fn play(what: &str) {
+    let parts: Vec<&str> = what.splitn(3, ' ').collect();
     let number: u64 = parts[1].parse().unwrap();
     let keg = Keg::open(Path::new(parts[2])).unwrap();
     match parts[0] {
@@ -100,9 +94,8 @@ fn write(keg: &Keg, number: u64) {
 }
 
 fn spawn(role: &str, number: u64, home: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD, format!("{role} {number} {}", home.display()));
+    let door = "writers_go_on_while_garbage_is_collected_again_and_again";
+    let mut command = child::command(door, &format!("{role} {number} {}", home.display()));
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -147,6 +140,9 @@ fn check(keg: &Keg, what: &str) {
 
 #[test]
 fn writers_go_on_while_garbage_is_collected_again_and_again() {
+    if let Some(what) = child::told() {
+        return play(&what);
+    }
     let (dir, keg) = new_keg();
     let mut writers: Vec<Child> = (0..2).map(|n| spawn("write", n, dir.path())).collect();
     let (mut swept, mut rewritten, mut removed) = (0, 0, 0);
@@ -190,22 +186,36 @@ fn pack_all(keg: &Keg) {
     pack(keg, &options, &mut |_| {}).unwrap();
 }
 
+/// Kills a child after some milliseconds: not the same in two rounds, but in each of two runs, so
+/// that a failure comes again.
+fn kill(mut child: Child, round: u64, after: std::ops::Range<u64>) {
+    let moment = u64::from_le_bytes(noise(round, 8).try_into().unwrap());
+    let moment = after.start + moment % (after.end - after.start);
+    std::thread::sleep(Duration::from_millis(moment));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What is named is there, for who has known the Keg for long and for who opens it now; returns it
+/// newly opened.
+fn both_whole(keg: &Keg, what: &str) -> Keg {
+    let fresh = Keg::open(keg.home()).unwrap();
+    for keg in [keg, &fresh] {
+        assert_eq!(read_all(keg, "/writers/7"), 6, "{what}");
+    }
+    check(&fresh, what);
+    fresh
+}
+
 #[test]
 fn nights_killed_at_any_moment_leave_a_whole_keg() {
     let (dir, keg) = new_keg();
     litter(&keg, 0..3);
     let mut packs = 0;
     for round in 0..12u64 {
-        let mut child = spawn("nights", round * 3, dir.path());
-        let moment = u64::from_le_bytes(noise(round, 8).try_into().unwrap()) % 600;
-        std::thread::sleep(Duration::from_millis(50 + moment));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let fresh = Keg::open(dir.path()).unwrap();
-        for keg in [&keg, &fresh] {
-            assert_eq!(read_all(keg, "/writers/7"), 6, "round {round}");
-        }
-        check(&fresh, &format!("round {round}"));
+        let night = spawn("nights", round * 3, dir.path());
+        kill(night, round, 50..650);
+        let fresh = both_whole(&keg, &format!("round {round}"));
         packs = packs.max(list(&fresh).unwrap().len());
     }
     assert!(packs > 0, "none of the nights packed anything");
@@ -223,11 +233,7 @@ fn a_collection_that_stops_after_any_step_leaves_a_whole_keg() {
         pack_all(&keg);
         let mut child = spawn("stop", steps, dir.path());
         stopped += u64::from(!child.wait().unwrap().success());
-        let fresh = Keg::open(dir.path()).unwrap();
-        for keg in [&keg, &fresh] {
-            assert_eq!(read_all(keg, "/writers/7"), 6, "after {steps} steps");
-        }
-        check(&fresh, &format!("after {steps} steps"));
+        both_whole(&keg, &format!("after {steps} steps"));
     }
     assert!(stopped > 5, "only {stopped} of the collections were stopped");
     finish(&keg);
@@ -238,17 +244,8 @@ fn a_collection_killed_at_any_moment_leaves_a_whole_keg() {
     let (dir, keg) = new_keg();
     for round in 0..15u64 {
         litter(&keg, round * 3..round * 3 + 3);
-        let mut child = spawn("collect", 0, dir.path());
-        // Not the same moment twice; the seed is fixed, so that a failure comes again.
-        let moment = u64::from_le_bytes(noise(round, 8).try_into().unwrap()) % 150;
-        std::thread::sleep(Duration::from_millis(10 + moment));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let fresh = Keg::open(dir.path()).unwrap();
-        for keg in [&keg, &fresh] {
-            assert_eq!(read_all(keg, "/writers/7"), 6, "round {round}");
-        }
-        check(&fresh, &format!("round {round}"));
+        kill(spawn("collect", 0, dir.path()), round, 10..160);
+        both_whole(&keg, &format!("round {round}"));
     }
     finish(&keg);
 }
@@ -267,15 +264,11 @@ fn finish(keg: &Keg) {
 
 #[test]
 fn a_full_disk_stops_a_collection_and_nothing_is_lost() {
-    let disk = tempfile::tempdir().unwrap();
-    let flags = rustix::mount::MountFlags::empty();
-    if rustix::mount::mount("keg-test", disk.path(), "tmpfs", flags, Some(c"size=8m")).is_err() {
+    let Some(disk) = SmallDisk::mount(8 << 20) else {
         eprintln!("not root: the full disk is not tested");
         return;
-    }
-    let result = std::panic::catch_unwind(|| full_disk(disk.path()));
-    rustix::mount::unmount(disk.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
-    result.unwrap();
+    };
+    full_disk(disk.path());
 }
 
 fn full_disk(home: &Path) {

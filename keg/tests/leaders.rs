@@ -3,18 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/child.rs"]
+mod child;
+
 use std::{
     io::{BufRead, BufReader, Lines, Write},
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Stdio},
 };
 
 use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, fsck::fsck};
 use serde_json::json;
 
-/// Tells a child of this test binary which name to count at, and where the Keg is.
-const CHILD: &str = "KEG_TEST_LEADER";
 /// Where a child dies: the step, and how often it was reached.
 const DIE_AT: &str = "KEG_DIE_AT";
 /// Every step of a commit by one process for others, in their order.
@@ -33,12 +34,9 @@ fn kid_at(keg: &Keg, name: &NamePath) -> Option<Kid> {
     keg.get(name).unwrap().and_then(|entry| entry.kid())
 }
 
-/// Not a test of its own: counts at its name, by compare-and-swap.
-#[test]
-#[ignore = "run by other tests as a child process"]
-fn child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let (name, home) = spec.split_once(' ').unwrap();
+/// A child: counts at its name, by compare-and-swap. `NAME HOME`.
+fn count(what: &str) {
+    let (name, home) = what.split_once(' ').unwrap();
     let keg = Keg::open(Path::new(home)).unwrap();
     let (name, hot) = (path(name), name == "/hot");
     let mut told = std::io::stdout().lock();
@@ -84,9 +82,9 @@ struct Counting {
 
 impl Counting {
     fn start(home: &Path, name: &str, die_at: Option<String>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(CHILD, format!("{name} {}", home.display())).stdout(Stdio::piped());
+        let door = "whoever_dies_at_any_step_takes_nothing_along";
+        let mut command = child::command(door, &format!("{name} {}", home.display()));
+        command.stdout(Stdio::piped());
         if let Some(step) = die_at {
             command.env(DIE_AT, step);
         }
@@ -135,6 +133,9 @@ fn sound(keg: &Keg) {
 
 #[test]
 fn whoever_dies_at_any_step_takes_nothing_along() {
+    if let Some(what) = child::told() {
+        return count(&what);
+    }
     for step in STEPS {
         let dir = tempfile::tempdir().unwrap();
         let keg = Keg::create(dir.path()).unwrap();

@@ -3,22 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/child.rs"]
+mod child;
+#[path = "common/disk.rs"]
+mod disk;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
+use disk::SmallDisk;
 use keg::{
     CommitError, Expected, Keg, NamePath, Txn,
     fsck::{Report, fsck},
     testing::noise,
 };
 use serde_json::json;
-
-/// Tells a child of this test binary where its Keg is, and which child it is.
-const CHILD: &str = "KEG_TEST_CHILD";
 
 fn path(text: &str) -> NamePath {
     text.parse().expect(text)
@@ -32,12 +35,9 @@ fn check(keg: &Keg) -> Report {
     fsck(keg, &mut |_| {}).unwrap()
 }
 
-/// Not a test of its own: what the children of the tests below do.
-#[test]
-#[ignore = "run by other tests as a child process"]
-fn child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let (number, home) = spec.split_once(' ').unwrap();
+/// A child: commits until it is killed, and tells how often it did. `NUMBER HOME`.
+fn commit_for_ever(what: &str) {
+    let (number, home) = what.split_once(' ').unwrap();
     let keg = Keg::open(Path::new(home)).unwrap();
     let name = path(&format!("/children/{number}.json"));
     let seed = number.parse::<u64>().unwrap() << 32;
@@ -59,11 +59,9 @@ fn child() {
 }
 
 fn spawn_child(home: &Path, number: usize) -> Child {
-    let exe = std::env::current_exe().unwrap();
-    let mut command = Command::new(exe);
-    command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD, format!("{number} {}", home.display())).stdout(Stdio::piped());
-    command.stderr(Stdio::inherit()).spawn().unwrap()
+    let door = "what_killed_processes_were_told_is_there";
+    let mut command = child::command(door, &format!("{number} {}", home.display()));
+    command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 /// The highest number a killed child has told.
@@ -74,6 +72,9 @@ fn last_told(child: &mut Child) -> u64 {
 
 #[test]
 fn what_killed_processes_were_told_is_there() {
+    if let Some(what) = child::told() {
+        return commit_for_ever(&what);
+    }
     let dir = tempfile::tempdir().unwrap();
     let keg = Keg::create(dir.path()).unwrap();
     let mut told = [0; 3];
@@ -148,7 +149,7 @@ fn a_full_disk_is_one_clear_error_and_nothing_is_lost() {
         eprintln!("not root: the full disk is only tested by the faulty store");
         return;
     };
-    let keg = Keg::create(disk.0.path()).unwrap();
+    let keg = Keg::create(disk.path()).unwrap();
     set(&keg, "/kept", 1);
     let mut made = 1;
     let error = loop {
@@ -163,27 +164,7 @@ fn a_full_disk_is_one_clear_error_and_nothing_is_lost() {
     assert!(large.to_string().contains("the disk is full"), "{large}");
     assert_eq!(keg.head().unwrap().seq, made, "the failed commit is not there");
     assert!(check(&keg).is_clean());
-    let again = Keg::open(disk.0.path()).unwrap();
+    let again = Keg::open(disk.path()).unwrap();
     assert_eq!(again.head().unwrap().seq, made);
     assert_eq!(again.get_json(&path("/kept")).unwrap(), Some(json!(1)));
-}
-
-/// A little tmpfs, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount("keg-test", dir.path(), "tmpfs", flags, Some(options.as_c_str()))
-            .ok()
-            .map(|()| Self(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
-    }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/peer.rs"]
+mod peer;
+
 use std::{
     fs,
     io::Read,
@@ -13,30 +16,10 @@ use keg::{
     Keg, Kid, NamePath, Txn,
     fsck::{Report, fsck},
     gc::{RepairReport, Source, SourceError, repair},
-    object::Kind,
     testing::noise,
 };
+use peer::Peer;
 use serde_json::json;
-
-/// Another Keg, as a source.
-struct Peer(Keg);
-
-impl Source for Peer {
-    fn name(&self) -> String {
-        "peer".to_owned()
-    }
-
-    fn fetch(&self, kid: &Kid) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        match self.0.objects().kind(kid)? {
-            None => Ok(None),
-            Some(Kind::Blob) => Ok(Some(Box::new(self.0.objects().open_blob(kid)?))),
-            Some(_) => {
-                let bytes = self.0.objects().get(kid)?.bytes;
-                Ok(Some(Box::new(std::io::Cursor::new(bytes))))
-            }
-        }
-    }
-}
 
 /// A source that sends something else, or fails.
 struct Liar(bool);

@@ -16,7 +16,7 @@ use keg::{
     object::{Entry, EntryName, Kind, Tree},
     pack::{PackOptions, Which, pack},
     store::{Master, MemoryStore, Objects},
-    testing::noise,
+    testing::{at_once, noise},
     union::{Edit, edit},
 };
 
@@ -218,14 +218,7 @@ fn garbage_goes_and_what_is_split_stays() {
     }
     let now = keg.get(&path("/big")).unwrap().unwrap().kid().unwrap();
     for _ in 0..3 {
-        let options = gc::Options {
-            grace_ms: Some(0),
-            trash_ms: Some(0),
-            seal_from: 0,
-            waste_percent: 0,
-            ..gc::Options::default()
-        };
-        collect(&keg, &options, &mut |_| {}).unwrap();
+        collect(&keg, &at_once(), &mut |_| {}).unwrap();
         check(&keg);
     }
     assert_eq!(keg.objects().tree(&now).unwrap().entries.len(), 6000);

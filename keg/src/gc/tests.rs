@@ -12,17 +12,8 @@ use crate::{
     },
     object::{EntryName, Tree},
     pack::{PackOptions, Which, pack},
+    testing::at_once,
 };
-
-fn at_once() -> Options {
-    Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..Options::default()
-    }
-}
 
 fn run(keg: &Keg, options: &Options) -> Report {
     collect(keg, options, &mut |_| {}).expect("a collection")

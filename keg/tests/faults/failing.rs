@@ -2,7 +2,8 @@
 
 use super::{
     calls,
-    jobs::{self, Job},
+    each::each_job,
+    jobs::Job,
     killed::{again, check, newest, steps},
     place::Place,
     tracer::{Call, Ended, Verdict, Watcher, run},
@@ -106,33 +107,4 @@ fn failing(job: Job, in_memory: bool, tries: usize) {
     }
 }
 
-macro_rules! failing {
-    ($($name:ident $job:ident),* $(,)?) => {$(
-        #[test]
-        fn $name() {
-            failing(jobs::$job, true, TRIES);
-        }
-    )*};
-}
-
-failing! {
-    a_commit COMMIT,
-    an_ingest INGEST,
-    an_ingest_that_is_synced_at_once MANY,
-    a_collection GC,
-    packing PACK,
-    a_pull PULL,
-    a_push PUSH,
-    a_repair REPAIR,
-    a_stream_and_leases OTHERS,
-    the_making_of_a_keg CREATE,
-}
-
-#[test]
-fn a_working_copy() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can mount");
-        return;
-    }
-    failing(jobs::WORKING, false, TRIES / 2);
-}
+each_job! { failing }

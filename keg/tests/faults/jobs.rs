@@ -9,20 +9,18 @@ use std::{
 use keg::{
     Keg, Kid, NamePath, Txn, Version,
     fsck::fsck,
-    gc::{self, Lease, Source, SourceError},
+    gc::{self, Lease},
     ingest::{IngestOptions, ingest},
     mount::{Mounts, WorkingCopy},
-    object::{Entry, EntryName, Kind, Tree},
+    object::{Entry, EntryName, Tree},
     pack::{PackOptions, Which, pack},
     sync::{self, Body, Limits, Transport, Verb},
-    testing::noise,
+    testing::{at_once, noise},
 };
 use serde_json::json;
 
-use super::{place::Place, tracer::tell};
+use super::{answer::answer, child::told, killed::again, peer::Peer, place::Place, tracer::tell};
 
-/// Tells a child of this test binary its job and where its Keg is.
-pub const CHILD: &str = "KEG_FAULTS_CHILD";
 /// How often a job is tried in one process.
 const TRIES: usize = 2;
 
@@ -66,12 +64,24 @@ pub const CREATE: Job =
 pub const ALL: [Job; 11] =
     [COMMIT, INGEST, MANY, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, CREATE];
 
-/// Not a test of its own: what the children of the other tests do.
+/// Left alone, each job is done. The children of other tests enter here.
 #[test]
-#[ignore = "run by other tests as a child process"]
-fn child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let (name, home) = spec.split_once(' ').unwrap();
+fn each_is_done() {
+    if let Some(what) = told() {
+        return child(&what);
+    }
+    // Nobody takes away what that one mounts but the end of its process.
+    for job in ALL.into_iter().filter(|job| job.name != WORKING.name) {
+        again(job, &Place::prepare(job, true).fresh(), job.name);
+    }
+}
+
+/// The name of the test above, for children.
+pub const DOOR: &str = "jobs::each_is_done";
+
+/// Does a job: `NAME HOME`.
+fn child(what: &str) {
+    let (name, home) = what.split_once(' ').unwrap();
     let job = ALL.into_iter().find(|job| job.name == name).expect("a job");
     if name == WORKING.name {
         // Its mounts go when it dies, as they do when the machine does.
@@ -209,16 +219,9 @@ fn collect(keg: &Keg, _: &Path) -> Done {
 
 /// Collects at once. A process that another test is starting may have the lock for a moment.
 pub fn collect_at_once(keg: &Keg) -> Result<gc::Report, gc::GcError> {
-    let options = gc::Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..gc::Options::default()
-    };
     let mut tries = 0;
     loop {
-        match gc::collect(keg, &options, &mut |_| {}) {
+        match gc::collect(keg, &at_once(), &mut |_| {}) {
             Err(gc::GcError::Busy) if tries < 100_000 => std::thread::yield_now(),
             collected => return collected,
         }
@@ -272,14 +275,7 @@ impl Transport for Direct {
         verb: Verb,
         request: Body<'_>,
     ) -> std::io::Result<Box<dyn Read + 'a>> {
-        let mut asked = Vec::new();
-        match request {
-            Body::Bytes(bytes) => asked = bytes,
-            Body::Stream(stream) => drop(stream.read_to_end(&mut asked)?),
-        }
-        let mut answer = Vec::new();
-        // A failure is in the answer.
-        let _ = sync::serve(&self.0, verb, &mut asked.as_slice(), &mut answer);
+        let (_, answer, _) = answer(&self.0, verb, request)?;
         Ok(Box::new(std::io::Cursor::new(answer)))
     }
 }
@@ -340,25 +336,6 @@ pub fn flip(file: &Path, at: u64, bits: u8) {
 
 pub fn object_file(home: &Path, kid: &Kid) -> PathBuf {
     home.join("objects").join(&kid.to_hex()[..2]).join(&kid.to_hex()[2..])
-}
-
-struct Peer(Keg);
-
-impl Source for Peer {
-    fn name(&self) -> String {
-        "peer".to_owned()
-    }
-
-    fn fetch(&self, kid: &Kid) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        match self.0.objects().kind(kid)? {
-            None => Ok(None),
-            Some(Kind::Blob) => Ok(Some(Box::new(self.0.objects().open_blob(kid)?))),
-            Some(_) => {
-                let bytes = self.0.objects().get(kid)?.bytes;
-                Ok(Some(Box::new(std::io::Cursor::new(bytes))))
-            }
-        }
-    }
 }
 
 fn repair(keg: &Keg, root: &Path) -> Done {

@@ -6,7 +6,8 @@ use keg::{Keg, fsck::fsck, store::Root};
 
 use super::{
     calls,
-    jobs::{self, Job, acknowledged},
+    each::each_job,
+    jobs::{Job, acknowledged},
     place::Place,
     tracer::{Call, Ended, Verdict, Watcher, run},
 };
@@ -137,33 +138,4 @@ fn killed(job: Job, in_memory: bool, tries: usize) {
     assert!(killed + 3 >= steps(calls, tries).count(), "{}: {killed} of {calls}", job.name);
 }
 
-macro_rules! killed {
-    ($($name:ident $job:ident),* $(,)?) => {$(
-        #[test]
-        fn $name() {
-            killed(jobs::$job, true, TRIES);
-        }
-    )*};
-}
-
-killed! {
-    a_commit COMMIT,
-    an_ingest INGEST,
-    an_ingest_that_is_synced_at_once MANY,
-    a_collection GC,
-    packing PACK,
-    a_pull PULL,
-    a_push PUSH,
-    a_repair REPAIR,
-    a_stream_and_leases OTHERS,
-    the_making_of_a_keg CREATE,
-}
-
-#[test]
-fn a_working_copy() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can mount");
-        return;
-    }
-    killed(jobs::WORKING, false, TRIES / 2);
-}
+each_job! { killed }

@@ -6,12 +6,19 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/answer.rs"]
+mod answer;
 mod calls;
+#[path = "../common/child.rs"]
+mod child;
 mod disk;
+mod each;
 mod failing;
 mod flips;
 mod jobs;
 mod killed;
+#[path = "../common/peer.rs"]
+mod peer;
 mod place;
 mod power;
 mod races;

@@ -13,11 +13,14 @@ use keg::{
     mount::{Mounts, unmount, unmount_all_below},
     object::{Entry, EntryName, Tree},
     sync::{self, Body, Limits, Transport, Verb},
-    testing::{commit_of, noise},
+    testing::{at_once, commit_of, noise},
 };
 use serde_json::json;
 
-use super::jobs::{collect_at_once, path};
+use super::{
+    answer::answer,
+    jobs::{collect_at_once, path},
+};
 
 /// Files of the directories that come and go.
 const FILES: u64 = 4;
@@ -91,13 +94,8 @@ impl Transport for Collecting {
         verb: Verb,
         request: Body<'_>,
     ) -> std::io::Result<Box<dyn Read + 'a>> {
-        let mut asked = Vec::new();
-        match request {
-            Body::Bytes(bytes) => asked = bytes,
-            Body::Stream(stream) => drop(stream.read_to_end(&mut asked)?),
-        }
-        let mut answer = Vec::new();
-        sync::serve(&self.there, verb, &mut asked.as_slice(), &mut answer).unwrap();
+        let (_, answer, served) = answer(&self.there, verb, request)?;
+        served.unwrap();
         // Another process: it has a Keg of its own open.
         let here = &self.here;
         Ok(Box::new(Slow { answer: std::io::Cursor::new(answer), here, collections: 0 }))
@@ -205,13 +203,7 @@ fn what_is_mounted_stays_while_it_is_among_collections() {
 /// With a grace period that is longer than what others take to name what they have put. Returns
 /// how much it swept.
 fn collect_if_free(keg: &Keg) -> u64 {
-    let options = gc::Options {
-        grace_ms: Some(GRACE_MS),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..gc::Options::default()
-    };
+    let options = gc::Options { grace_ms: Some(GRACE_MS), ..at_once() };
     match gc::collect(keg, &options, &mut |_| {}) {
         Ok(report) => report.swept.objects,
         Err(gc::GcError::Busy) => 0,

@@ -8,10 +8,10 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use super::{calls, jobs};
+use super::{calls, child, jobs};
 
 /// What a child prints before each thing that it has been told is durable.
 const TOLD: &str = "keg-told ";
@@ -84,10 +84,8 @@ pub enum Ended {
 
 /// Runs a job on the Keg in `home` to its end, or until the watcher kills it.
 pub fn run(job: &str, home: &Path, watcher: &mut dyn Watcher) -> Ended {
-    let mut command = Command::new(std::env::current_exe().unwrap());
     // One thread, so that all calls are made by the one that is traced.
-    command.args(["--exact", "jobs::child", "--ignored", "--test-threads=1", "--nocapture"]);
-    command.env(jobs::CHILD, format!("{job} {}", home.display()));
+    let mut command = child::command(jobs::DOOR, &format!("{job} {}", home.display()));
     command.stdout(Stdio::null());
     let filter = calls::filter();
     // SAFETY: only system calls between fork and exec, on memory that was made before.
@@ -206,7 +204,7 @@ impl Tracer<'_> {
 /// Says in a child that something is durable.
 pub fn tell(what: &str) {
     use std::io::Write;
-    if std::env::var_os(jobs::CHILD).is_none() {
+    if child::told().is_none() {
         return;
     }
     let mut out = std::io::stdout().lock();

@@ -16,7 +16,7 @@ use keg::{
     gc::{GcError, Holder, Lease, Options, Report, collect},
     object::Entry,
     store::StoreError,
-    testing::{commit_of, noise},
+    testing::{at_once, commit_of, noise},
     watch::WatchError,
 };
 use serde_json::json;
@@ -36,17 +36,6 @@ fn set_number(keg: &Keg, name: &str, value: u64) -> Version {
 fn policy(keg: &Keg, keep: &str) {
     let document = json!({"keep": keep, "paths": {"/x": keep}, "grace": "1 hour"});
     keg.commit(Txn::new("t", "m").set_json(path("/-/gc.json"), document)).unwrap();
-}
-
-/// Everything that is garbage goes at once, also from small logs.
-fn at_once() -> Options {
-    Options {
-        grace_ms: Some(0),
-        trash_ms: Some(0),
-        seal_from: 0,
-        waste_percent: 0,
-        ..Options::default()
-    }
 }
 
 fn run(keg: &Keg, options: &Options) -> Report {

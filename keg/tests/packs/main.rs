@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/child.rs"]
+mod child;
 mod damage;
+#[path = "../common/disk.rs"]
+mod disk;
 mod joins;
 mod processes;
 mod trees;

@@ -1,21 +1,15 @@
 //! Packing while others read, while the process is killed, on a full disk, under a mount.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{disk::SmallDisk, *};
 
-/// Tells a child of this test binary what to do, and where its Keg is.
-const CHILD: &str = "KEG_TEST_PACKS";
-
-/// Not a test of its own: what the children of the tests below do.
-#[test]
-#[ignore = "run by other tests as a child process"]
-fn child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let (job, home) = spec.split_once(' ').unwrap();
+/// A child: packs. `once HOME` or `loop HOME`.
+fn packs(what: &str) {
+    let (job, home) = what.split_once(' ').unwrap();
     let keg = Keg::open(Path::new(home)).unwrap();
     let mut small = options(Which::All);
     small.max_pack = 1 << 20;
@@ -30,14 +24,16 @@ fn child() {
 }
 
 fn spawn(job: &str, home: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "processes::child", "--ignored", "--test-threads=1"]);
-    command.env(CHILD, format!("{job} {}", home.display()));
+    let door = "processes::killed_at_any_moment_every_object_is_somewhere";
+    let mut command = child::command(door, &format!("{job} {}", home.display()));
     command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 #[test]
 fn killed_at_any_moment_every_object_is_somewhere() {
+    if let Some(what) = child::told() {
+        return packs(&what);
+    }
     let sample = Sample::new(3);
     let started = Instant::now();
     assert!(spawn("once", sample.home()).wait().unwrap().success());
@@ -100,39 +96,19 @@ fn two_at_once_are_told_apart() {
     assert_eq!(outer.unwrap().objects, 7);
 }
 
-/// A little tmpfs, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount("keg-test", dir.path(), "tmpfs", flags, Some(options.as_c_str()))
-            .ok()
-            .map(|()| Self(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
-    }
-}
-
 #[test]
 fn a_full_disk_is_one_clear_error_and_nothing_is_lost() {
     let Some(disk) = SmallDisk::mount(5 << 20) else {
         eprintln!("not root: no small disk can be made");
         return;
     };
-    let keg = Keg::create(disk.0.path()).unwrap();
+    let keg = Keg::create(disk.path()).unwrap();
     let bytes = noise(1, 3 << 20);
     let entry = keg.objects().put_bytes(&bytes).unwrap();
     keg.commit(Txn::new("t", "m").set(path("/big"), entry)).unwrap();
     let error = pack(&keg, &options(Which::All), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("the disk is full"), "{error}");
-    let again = Keg::open(disk.0.path()).unwrap();
+    let again = Keg::open(disk.path()).unwrap();
     assert!(again.objects().blob(&Kid::of_blob(&bytes)).unwrap() == bytes);
     assert!(check(&again).is_clean());
 }
