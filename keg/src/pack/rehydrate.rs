@@ -1,6 +1,6 @@
 //! From packs back to loose files.
 
-use std::{io::Read, path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
     report::{Phase, Progress, Rehydrated},
@@ -9,9 +9,9 @@ use super::{
 use crate::{
     Keg, Kid,
     store::{
-        StoreError, io,
+        StoreError,
         packs::{Found, PackSet, PackedBlob, Prefer, Source},
-        pending::{HOLD, Pending, object_path, write_file},
+        pending::{NewFile, Pending, object_path},
     },
 };
 
@@ -55,9 +55,9 @@ pub(super) fn blobs(
             let what = format!("it has {packed} bytes in its pack, but a name says {size}");
             return Err(StoreError::Corrupt { kid: *kid, what });
         }
-        missing.push((place(&found), *kid, packed));
+        missing.push((place(&set, &found), *kid, packed));
     }
-    // In the order in which they are in the packs, so that each block is unpacked once.
+    // In the order of what they are built upon, so that each block is unpacked about once.
     missing.sort_unstable();
     let told = Progress {
         phase: Phase::Unpacking,
@@ -65,8 +65,8 @@ pub(super) fn blobs(
         of_bytes: missing.iter().map(|(_, _, size)| size).sum(),
         ..Progress::default()
     };
-    let (pending, start) = (Pending::default(), Vec::with_capacity(HOLD));
-    let mut writer = Writer { home, set, pending, told, start, files: 0, bytes: 0 };
+    let pending = Pending::default();
+    let mut writer = Writer { home, set, pending, told, files: 0, bytes: 0 };
     for (_, kid, size) in missing {
         writer.write(&kid, size)?;
         progress(writer.told);
@@ -80,14 +80,24 @@ pub(super) fn blobs(
     })
 }
 
-/// Where an object begins in its pack.
-fn place(found: &Found) -> (Kid, u64, u32) {
-    let (block, start) = match found.recipe.pieces.first().map(|piece| piece.source) {
+/// Where what an object is built upon in the end begins: pack, block, offset in that; then how deep
+/// the object is.
+fn place(set: &PackSet, found: &Found) -> (Kid, u64, u32, u8) {
+    let depth = found.recipe.depth();
+    let mut lowest = found.clone();
+    while let Some(base) = lowest.recipe.base {
+        match set.find_less_deep(&base.kid, base.depth) {
+            Ok(Some(found)) => lowest = found,
+            // It is loose, or reading it will say what is wrong.
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let (block, start) = match lowest.recipe.pieces.first().map(|piece| piece.source) {
         Some(Source::Slice { block, start }) => (block, start),
         Some(Source::Patch { block, .. }) => (block, 0),
         Some(Source::Copy { .. }) | None => (u64::MAX, 0),
     };
-    (found.pack, block, start)
+    (lowest.pack, block, start, depth)
 }
 
 struct Writer<'a> {
@@ -95,8 +105,6 @@ struct Writer<'a> {
     set: Arc<PackSet>,
     pending: Pending,
     told: Progress,
-    /// How each object begins.
-    start: Vec<u8>,
     /// Since the last publishing.
     files: u64,
     bytes: u64,
@@ -105,26 +113,29 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, kid: &Kid, size: u64) -> Result<(), StoreError> {
         let found = self.set.find(kid)?.ok_or(StoreError::Missing { kid: *kid })?;
-        let mut from =
-            InOrder { blob: PackedBlob::new(&self.set, *kid, found, Prefer::Loose), at: 0 };
+        let mut blob = PackedBlob::new(&self.set, *kid, found, Prefer::Loose);
         let corrupt = |blob: &PackedBlob, what: &str| StoreError::Corrupt {
             kid: *kid,
             what: blob.within(what),
         };
-        self.start.clear();
-        let read = (&mut from).take(HOLD as u64).read_to_end(&mut self.start);
-        read.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => {
-                StoreError::Corrupt { kid: *kid, what: error.to_string() }
-            }
-            _ => io(format_args!("unpacking {kid}"))(error),
-        })?;
         let path = self.pending.new_path(self.home)?;
-        let (made, written) = write_file(&path, &self.start, &mut from)?;
+        let mut file = NewFile::create(&path)?;
+        let mut at = 0;
+        loop {
+            match blob.bytes_at(at) {
+                Ok([]) => break,
+                Ok(bytes) => {
+                    file.add(bytes)?;
+                    at += bytes.len() as u64;
+                }
+                Err(what) => return Err(corrupt(&blob, &what)),
+            }
+        }
+        let (made, written) = file.finish()?;
         if made != *kid || written != size {
             // What cannot be removed goes with its directory.
             let _ = std::fs::remove_file(&path);
-            return Err(corrupt(&from.blob, "its bytes hash to another KID"));
+            return Err(corrupt(&blob, "its bytes hash to another KID"));
         }
         self.pending.add(*kid, path, size);
         self.told.objects += 1;
@@ -136,21 +147,5 @@ impl Writer<'_> {
             (self.files, self.bytes) = (0, 0);
         }
         Ok(())
-    }
-}
-
-/// A packed blob, read in order; whoever writes it hashes it.
-struct InOrder {
-    blob: PackedBlob,
-    at: u64,
-}
-
-impl Read for InOrder {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.blob.read_some(buf, self.at).map_err(|what| {
-            std::io::Error::new(std::io::ErrorKind::InvalidData, self.blob.within(&what))
-        })?;
-        self.at += n as u64;
-        Ok(n)
     }
 }

@@ -189,55 +189,98 @@ pub(crate) fn write_file(
     start: &[u8],
     from: &mut dyn Read,
 ) -> Result<(Kid, u64), StoreError> {
-    fill_file(path, start, from).inspect_err(|_| remove(path))
-}
-
-fn fill_file(path: &Path, start: &[u8], from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
-    let what = || format!("writing {}", path.display());
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
-    let mut file = opened.map_err(io(what()))?;
-    let mut hasher = blake3::Hasher::new();
+    let mut file = NewFile::create(path)?;
+    file.add(start)?;
     // Made when it is needed: most files are held whole.
-    let (mut size, mut chunk) = (0u64, Vec::new());
-    let mut piece = start;
-    loop {
-        if piece.is_empty() {
-            if start.len() < HOLD {
-                break;
-            }
-            chunk.resize(HOLD, 0);
-            match from.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => piece = &chunk[..n],
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(io("reading what is to be stored")(error)),
-            }
+    let mut chunk = vec![0; if start.len() < HOLD { 0 } else { HOLD }];
+    while !chunk.is_empty() {
+        match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => file.add(&chunk[..n])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io("reading what is to be stored")(error)),
         }
-        hasher.update(piece);
-        write_sparse(&mut file, piece).map_err(io(what()))?;
-        if piece.len() >= EARLY {
-            start_writing(&file, size, piece.len() as u64);
-        }
-        size += piece.len() as u64;
-        piece = &[];
     }
-    if file.metadata().map_err(io(what()))?.len() < size {
-        // It ends in a hole.
-        file.set_len(size).map_err(io(what()))?;
-    }
-    Ok((Kid::from(hasher.finalize()), size))
+    file.finish()
 }
 
-/// Writes at the end of a file, runs of zeros as holes: its length is for the caller to set.
-pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
-    for piece in bytes.chunks(HOLE) {
-        if piece.len() == HOLE && piece.iter().all(|byte| *byte == 0) {
-            file.seek(SeekFrom::Current(HOLE as i64))?;
-        } else {
-            file.write_all(piece)?;
+/// A file that is written and hashed from its start to its end. One that is not finished is removed.
+pub(crate) struct NewFile<'a> {
+    path: &'a Path,
+    file: File,
+    hasher: blake3::Hasher,
+    size: u64,
+    /// Whether it ends in a hole: then its length is to be set.
+    hole: bool,
+    finished: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Starts a file that is not there yet.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn create(path: &'a Path) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
+        let file = opened.map_err(io(format_args!("writing {}", path.display())))?;
+        let hasher = blake3::Hasher::new();
+        Ok(Self { path, file, hasher, size: 0, hole: false, finished: false })
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn add(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.hasher.update(piece);
+        let written = write_sparse(&mut self.file, piece);
+        self.hole = written.map_err(io(format_args!("writing {}", self.path.display())))?;
+        if piece.len() >= EARLY {
+            start_writing(&self.file, self.size, piece.len() as u64);
+        }
+        self.size += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Its KID and its size in bytes.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn finish(mut self) -> Result<(Kid, u64), StoreError> {
+        if self.hole {
+            let set = self.file.set_len(self.size);
+            set.map_err(io(format_args!("writing {}", self.path.display())))?;
+        }
+        self.finished = true;
+        Ok((Kid::from(self.hasher.finalize()), self.size))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            remove(self.path);
         }
     }
-    Ok(())
+}
+
+/// Writes at the end of a file, runs of zeros as holes; returns whether it ends in one: then its
+/// length is for the caller to set.
+pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<bool> {
+    let mut written = 0;
+    for (number, piece) in bytes.chunks_exact(HOLE).enumerate() {
+        if piece.iter().all(|byte| *byte == 0) {
+            let at = number * HOLE;
+            file.write_all(&bytes[written..at])?;
+            file.seek(SeekFrom::Current(HOLE as i64))?;
+            written = at + HOLE;
+        }
+    }
+    file.write_all(&bytes[written..])?;
+    Ok(written == bytes.len())
 }
 
 /// What cannot be removed is found again when `tmp/` is next cleaned.

@@ -8,7 +8,7 @@ use std::{fs::File, io, sync::Arc};
 
 use super::{
     display,
-    recipe::{Base, Source},
+    recipe::{Base, Piece, Source},
     set::{Found, PackSet},
 };
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// How often a base is looked for that moves meanwhile.
 const BASE_TRIES: usize = 3;
+
+/// Most bytes that are given by reference at once, where they have to be held: 1 MiB.
+const HELD: usize = 1 << 20;
 
 /// Where bases are looked for first. Loose files are quicker; packs alone are whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) struct PackedBlob {
     current: Option<(usize, Arc<Vec<u8>>)>,
     base: Option<OpenBase>,
     prefer: Prefer,
+    /// What was read of a base, where it is asked for by reference.
+    held: Vec<u8>,
 }
 
 enum OpenBase {
@@ -58,7 +63,7 @@ impl PackedBlob {
             end
         });
         let ends = ends.collect();
-        Self { set: set.clone(), kid, found, ends, current: None, base: None, prefer }
+        Self { set: set.clone(), kid, found, ends, current: None, base: None, prefer, held: Vec::new() }
     }
 
     /// What it is, as its recipe says.
@@ -91,45 +96,80 @@ impl PackedBlob {
     /// # Errors
     /// What is wrong with the pack.
     pub(crate) fn read_some(&mut self, buf: &mut [u8], at: u64) -> Result<usize, String> {
-        let index = self.ends.partition_point(|end| *end <= at);
-        let Some(piece) = self.found.recipe.pieces.get(index).copied() else { return Ok(0) };
-        let within = at - (self.ends[index] - piece.len);
+        let Some((index, piece, within)) = self.piece_at(at) else { return Ok(0) };
         let n = usize::try_from(piece.len - within).unwrap_or(usize::MAX).min(buf.len());
         let buf = &mut buf[..n];
-        match piece.source {
-            Source::Copy { from } => self.read_base(buf, from + within)?,
-            Source::Slice { block, start } => {
-                let bytes = self.block(index, |blob| blob.set.block(&blob.found, block))?;
-                copy(&bytes, u64::from(start) + within, buf, block)?;
-            }
-            Source::Patch { block, from, prefix } => {
-                let bytes = self.block(index, |blob| {
-                    let bytes = blob.patched(block, from, prefix as usize)?;
-                    let fits = bytes.len() as u64 == piece.len;
-                    let wrong = || format!("the block at {block} has another length than its use");
-                    fits.then(|| Arc::new(bytes)).ok_or_else(wrong)
-                })?;
-                copy(&bytes, within, buf, block)?;
-            }
+        if let Source::Copy { from } = piece.source {
+            self.read_base(buf, from + within)?;
+        } else {
+            buf.copy_from_slice(self.part(index, &piece, within, n)?);
         }
         Ok(n)
     }
 
-    /// The block of a piece, made if it is not the one at hand.
-    fn block(
+    /// Some bytes at an offset, not copied if they are in a block; none at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the pack.
+    pub(crate) fn bytes_at(&mut self, at: u64) -> Result<&[u8], String> {
+        let Some((index, piece, within)) = self.piece_at(at) else { return Ok(&[]) };
+        let n = usize::try_from(piece.len - within).unwrap_or(usize::MAX).min(HELD);
+        let Source::Copy { from } = piece.source else {
+            return self.part(index, &piece, within, n);
+        };
+        let mut held = std::mem::take(&mut self.held);
+        held.resize(n, 0);
+        let read = self.read_base(&mut held, from + within);
+        self.held = held;
+        read.map(|()| &self.held[..])
+    }
+
+    /// Number of the piece that has the byte at an offset, the piece, and where in it that is.
+    fn piece_at(&self, at: u64) -> Option<(usize, Piece, u64)> {
+        let index = self.ends.partition_point(|end| *end <= at);
+        let piece = self.found.recipe.pieces.get(index)?;
+        Some((index, *piece, at - (self.ends[index] - piece.len)))
+    }
+
+    /// `n` bytes at an offset of a piece that is in a block.
+    fn part(
         &mut self,
         index: usize,
-        make: impl FnOnce(&mut Self) -> Result<Arc<Vec<u8>>, String>,
-    ) -> Result<Arc<Vec<u8>>, String> {
-        if let Some((known, bytes)) = &self.current
-            && *known == index
-        {
-            return Ok(bytes.clone());
+        piece: &Piece,
+        within: u64,
+        n: usize,
+    ) -> Result<&[u8], String> {
+        let (block, start) = match piece.source {
+            Source::Slice { block, start } => (block, u64::from(start)),
+            Source::Patch { block, .. } => (block, 0),
+            Source::Copy { .. } => return Err("what is copied is in no block".to_owned()),
+        };
+        let bytes = self.block(index, piece)?;
+        let at = usize::try_from(start + within).unwrap_or(usize::MAX);
+        let part = at.checked_add(n).and_then(|end| bytes.get(at..end));
+        part.ok_or_else(|| format!("the block at {block} is too short"))
+    }
+
+    /// The block of a piece, unpacked if it is not the one at hand.
+    fn block(&mut self, index: usize, piece: &Piece) -> Result<&[u8], String> {
+        if self.current.as_ref().is_none_or(|(known, _)| *known != index) {
+            self.current = None;
+            let bytes = match piece.source {
+                Source::Slice { block, .. } => self.set.block(&self.found, block)?,
+                Source::Patch { block, from, prefix } => {
+                    let bytes = self.patched(block, from, prefix as usize)?;
+                    if bytes.len() as u64 != piece.len {
+                        return Err(format!(
+                            "the block at {block} has another length than its use"
+                        ));
+                    }
+                    Arc::new(bytes)
+                }
+                Source::Copy { .. } => Arc::default(),
+            };
+            self.current = Some((index, bytes));
         }
-        self.current = None;
-        let bytes = make(self)?;
-        self.current = Some((index, bytes.clone()));
-        Ok(bytes)
+        Ok(self.current.as_ref().map_or(&[], |(_, bytes)| bytes))
     }
 
     fn patched(&mut self, block: u64, from: u64, prefix: usize) -> Result<Vec<u8>, String> {
@@ -230,11 +270,4 @@ impl ReadAt for PackedBlob {
             io::Error::new(io::ErrorKind::InvalidData, text)
         })
     }
-}
-
-fn copy(bytes: &[u8], at: u64, buf: &mut [u8], block: u64) -> Result<(), String> {
-    let at = usize::try_from(at).unwrap_or(usize::MAX);
-    let from = at.checked_add(buf.len()).and_then(|end| bytes.get(at..end));
-    buf.copy_from_slice(from.ok_or_else(|| format!("the block at {block} is too short"))?);
-    Ok(())
 }
