@@ -80,9 +80,9 @@ pub enum Command {
         output: Output,
     },
     /// Show the versions in which a path changed
-    #[command(after_help = "Example:\n  keg log /source/blog")]
+    #[command(after_help = "Example:\n  keg log /source/blog\n  keg log /source/blog@17")]
     Log {
-        /// A path
+        /// A path, with `@K-…` or `@17` the versions up to that one
         path: String,
         /// At most so many versions
         #[arg(short = 'n', long, default_value_t = 50)]

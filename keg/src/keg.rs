@@ -155,6 +155,22 @@ impl Keg {
         version.or_else(|error| self.compacted(&NamePath::root(), seq, error))
     }
 
+    /// The number of a version by its commit; `None`: it is none of this Keg's, or not any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn number_of(&self, commit: &Kid) -> Result<Option<u64>, NamesError> {
+        let newest = self.master().latest()?.seq;
+        for seq in (0..=newest).rev() {
+            match self.master().root(seq)? {
+                Some(root) if root.commit == *commit => return Ok(Some(seq)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
     /// The oldest version in which a path, as far as it was there, can still be read.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use keg::{
     Keg, Kid, NamePath,
     names::{Expected, Txn, Version, noun},
-    object::Entry,
+    object::{Entry, Value},
 };
 use serde_json::{Value as Json, json};
 
@@ -48,10 +48,29 @@ impl<'a> Changing<'a> {
         Ok(())
     }
 
+        if let Some(commit) = self.commit_above(&path)? {
+            let text = format!("{path} cannot be removed: {commit} is a commit, not a directory");
+            return Err(CommandError::user(text).hint(format!(
+                "a commit stays as it is: push or set another one; `keg rm {commit}` removes it \
+                 whole, `keg checkout {commit} DIR` gives files to change"
+            )));
+        }
     /// Removes a name that is there.
     pub fn remove(&mut self, path: NamePath) -> Result<(), CommandError> {
         let old = self.keg.get(&path)?.ok_or_else(|| nothing_at(&path))?;
         if let Some(parent) = path.parent()
+    /// The commit that a path is below of.
+    fn commit_above(&self, path: &NamePath) -> Result<Option<NamePath>, CommandError> {
+        let mut next = path.parent();
+        while let Some(at) = next {
+            if matches!(self.keg.get(&at)?, Some(Entry { value: Value::Commit { .. }, .. })) {
+                return Ok(Some(at));
+            }
+            next = at.parent();
+        }
+        Ok(None)
+    }
+
             && let Some(pointer) = through::above(self.keg, &parent)?
         {
             let text = format!("{path} is below the pointer {pointer}, whose value is not ours");

@@ -1,16 +1,20 @@
 //! `keg log`: the versions in which a path changed.
 
+use keg::{Keg, NamePath, object::Entry};
 use serde_json::json;
 
 use super::{locate, point};
 use crate::{args::Output, error::CommandError, find, output};
 
-/// Prints at most `limit` versions, newest first.
+/// Prints at most `limit` versions, newest first; of `PATH@V` those up to V.
 pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
-    let (path, _) = locate::split(&keg, path)?;
+    let (path, at) = locate::split(&keg, path)?;
     let mut found = false;
     let mut history = keg.history(&path);
+    if let Some(at) = at {
+        history = history.up_to(number(&keg, &path, at)?);
+    }
     for change in history.by_ref().take(limit) {
         let change = change?;
         found = true;
@@ -55,4 +59,21 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
     }
     let hint = "`keg ls /` shows what is there";
     Err(CommandError::user(format!("{path} has no history in this Keg")).hint(hint))
+}
+
+/// The number of the version that an `@…` stands for: of the namespace, or, of a release or source
+/// commit, the one that set the path to it.
+fn number(keg: &Keg, path: &NamePath, at: &str) -> Result<u64, CommandError> {
+    let kid = locate::version(keg, at)?;
+    if let Some(seq) = keg.number_of(&kid)? {
+        return Ok(seq);
+    }
+    for change in keg.history(path) {
+        let change = change?;
+        if change.new.as_ref().and_then(Entry::kid) == Some(kid) {
+            return Ok(change.seq);
+        }
+    }
+    Err(CommandError::user(format!("{} is no version of {path}", kid.short()))
+        .hint(format!("`keg log {path}` lists them")))
 }

@@ -172,8 +172,13 @@ impl From<SyncError> for CommandError {
             SyncError::Names(error) => error.into(),
             SyncError::Commit(error) => error.into(),
             SyncError::Connection { source } => {
-                Self::user("the connection to the other Keg failed").because(source).hint(hint)
+                Self::away("the connection to the other Keg failed").because(source).hint(hint)
             }
+            // It does not answer as a Keg, or not with that.
+            error @ (SyncError::NotAKeg { .. }
+            | SyncError::Protocol { .. }
+            | SyncError::Wrong { .. }
+            | SyncError::Invalid { .. }) => Self::away(error.to_string()).hint(hint),
             SyncError::Io { source, .. } => source.into(),
             error => Self::user(error.to_string()).hint(hint),
         }

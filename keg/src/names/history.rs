@@ -21,6 +21,12 @@ impl History {
         Self { keg, path, next: None, now: None, oldest: None, failed: false }
     }
 
+    /// The same from version `seq` back: what is later is left out.
+    #[must_use]
+    pub fn up_to(self, seq: u64) -> Self {
+        Self { next: Some(seq), now: None, ..self }
+    }
+
     /// After the last version was handed out: the oldest version that keeps the path, if there
     /// were older ones that the policy for history has let go of. What the path is in that version
     /// may be older still.

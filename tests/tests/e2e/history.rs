@@ -74,6 +74,67 @@ fn values_come_and_go_and_come_back() {
 }
 
 #[test]
+fn a_log_begins_at_the_version_that_was_asked_for() {
+    let world = world();
+    for (path, text) in [("/a", "1"), ("/b", "1"), ("/a", "2"), ("/b", "2"), ("/a", "3")] {
+        let file = write(&world, "file", text);
+        world.keg(&["put", path, &file]).ok();
+    }
+    let log = |path: &str| -> Vec<Json> {
+        let lines = world.keg(&["log", path, "--json"]).ok();
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let seqs = |path: &str| log(path).iter().map(|row| row["seq"].as_u64()).collect::<Vec<_>>();
+    let all = log("/");
+    let at = |index: usize| format!("/a@{}", all[index]["version"].as_str().expect("a KID"));
+    let (five, three, one) = (Some(5), Some(3), Some(1));
+    for (path, want) in [
+        ("/a".to_owned(), vec![five, three, one]),
+        ("/a@4".to_owned(), vec![three, one]),
+        ("/a@3".to_owned(), vec![three, one]),
+        ("/a@2".to_owned(), vec![one]),
+        (at(1), vec![three, one]),
+        (at(4), vec![one]),
+    ] {
+        assert_eq!(seqs(&path), want, "{path}");
+    }
+    for wrong in ["/a@6", "/a@K-0123abcd"] {
+        let done = world.keg(&["log", wrong]);
+        assert!(done.code == 1 && done.err.contains("Hint: "), "{wrong}: {done:?}");
+    }
+}
+
+#[test]
+fn what_a_commit_holds_is_not_removed_by_itself() {
+    let world = world();
+    let keg = Keg::open(&world.home()).expect("a Keg");
+    let file = write(&world, "dir/below/file", "one");
+    let dir = world.scratch().join("dir").display().to_string();
+    world.keg(&["put", "/tree", &dir]).ok();
+    let path = |text: &str| -> keg::NamePath { text.parse().expect("a path") };
+    let tree = keg.get(&path("/tree")).expect("read").and_then(|entry| entry.kid());
+    let commit = keg::testing::commit_of(tree.expect("a tree"), Vec::new(), "first");
+    let kid = keg.objects().put_commit(&commit).expect("stored");
+    let txn = keg::Txn::new("t", "m").set(path("/source/x"), keg::object::Entry::commit(kid));
+    keg.commit(txn).expect("set");
+    let before = keg.head().expect("a version");
+    for args in [
+        &["rm", "/source/x/below/file"][..],
+        &["rm", "/source/x/below"],
+        &["mv", "/source/x/below", "/elsewhere"],
+        &["put", "/source/x/below/file", &file, "--force"],
+    ] {
+        let done = world.keg(args);
+        assert!(done.code == 1 && done.err.contains("/source/x is a commit"), "{args:?}: {done:?}");
+        assert!(done.err.contains("Hint: "), "{args:?}: {done:?}");
+    }
+    assert_eq!(keg.head().expect("a version"), before);
+    world.keg(&["rm", "/source/x"]).ok();
+    world.keg(&["rm", "/tree/below/file"]).ok();
+    assert!(keg.list(&path("/tree")).expect("read").is_empty());
+}
+
+#[test]
 fn a_directory_is_committed_and_checked_out() {
     let world = world();
     for number in 0..50 {

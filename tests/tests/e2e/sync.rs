@@ -67,9 +67,11 @@ fn paths_move_between_kegs_and_conflicts_show_both() {
     here.keg(&["push", &there.url, "/notes/a", "--force"]).ok();
     assert_eq!(there.keg(&["cat", "/notes/a"]).ok(), "four");
 
-    for (url, word) in [("http://127.0.0.1:1", "connection"), ("nonsense", "address")] {
-        let done = here.keg(&["pull", url, "/notes/a"]);
-        assert!(done.code == 1 && done.err.contains(word), "{done:?}");
+    for (url, code, word) in [("http://127.0.0.1:1", 5, "connection"), ("nonsense", 1, "address")] {
+        for command in ["pull", "push"] {
+            let done = here.keg(&[command, url, "/notes/a"]);
+            assert!(done.code == code && done.err.contains(word), "{done:?}");
+        }
     }
     let absent = here.keg(&["pull", &there.url, "/nothing/here"]);
     assert!(absent.code == 1 && absent.err.contains("there is nothing at"), "{absent:?}");
