@@ -66,7 +66,7 @@ pub fn release(
     let document = |json: Json| objects.put_json(&json);
     let Parts { app, source, config, build, image } = parts;
     let about = json!({ "kid": source.kid, "git": source.git(), "author": source.commit.author,
-        "message": source.commit.message, "app": app.as_str() });
+        "user": source.commit.extra.get("user"), "message": source.commit.message, "app": app.as_str() });
     let entries = [
         ("image", image.clone()),
         ("source.json", document(about)?),

@@ -2,9 +2,9 @@
 //!
 //! Bottom up: [`kid`] (identities), [`object`] (blobs, trees, commits and their bytes), [`store`]
 //! (where objects live), [`names`] (the versioned namespace over them), [`watch`], [`stream`]
-//! (open logs), [`ingest`] and [`union`] (directories and trees to trees), [`mount`] (a tree as a
-//! read-only or writable file system), [`pack`] (what is not used, compressed), [`gc`] (collection,
-//! leases, sizes, repair), [`fsck`].
+//! (open logs), [`users`] (who changes names), [`ingest`] and [`union`] (directories and trees to
+//! trees), [`mount`] (a tree as a read-only or writable file system), [`pack`] (what is not used,
+//! compressed), [`gc`] (collection, leases, sizes, repair), [`fsck`].
 
 mod commit;
 #[doc(hidden)]
@@ -33,6 +33,7 @@ pub mod sync;
 pub mod testing;
 pub mod time;
 pub mod union;
+pub mod users;
 pub mod watch;
 
 pub use keg::Keg;

@@ -10,7 +10,7 @@ const CONTEXT: &str = "keg 2026 machine v1";
 /// The host's name, made to fit the rule for `<m>`: `a-z`, `0-9`, `-`, at most 40, starting with a
 /// letter, not ending in `-`.
 pub fn name() -> String {
-    fit(rustix::system::uname().nodename().to_str().unwrap_or_default())
+    named(rustix::system::uname().nodename().to_str().unwrap_or_default())
 }
 
 /// The machine's identity: from `/etc/machine-id`, or from the host's name where there is none.
@@ -25,12 +25,17 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-fn fit(host: &str) -> String {
-    let host = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
+fn named(host: &str) -> String {
+    fit(host.split('.').next().unwrap_or_default(), "m-")
+}
+
+/// A text made to fit the rule for names; `prefix` where it does not start with a letter.
+pub(crate) fn fit(text: &str, prefix: &str) -> String {
+    let text = text.to_ascii_lowercase();
     let mut name: String =
-        host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        name.insert_str(0, "m-");
+        name.insert_str(0, prefix);
     }
     name.truncate(MAX_APP_NAME);
     name.trim_end_matches('-').to_owned()
@@ -51,10 +56,10 @@ mod tests {
             ("-", "m"),
             ("größe", "gr--e"),
         ] {
-            assert_eq!(fit(host), want, "{host:?}");
-            assert!(fit(host).parse::<AppName>().is_ok(), "{host:?}");
+            assert_eq!(named(host), want, "{host:?}");
+            assert!(named(host).parse::<AppName>().is_ok(), "{host:?}");
         }
-        assert_eq!(fit(&"a".repeat(80)).len(), 40);
+        assert_eq!(named(&"a".repeat(80)).len(), 40);
         assert!(name().parse::<AppName>().is_ok());
     }
 }

@@ -32,6 +32,8 @@ pub struct Release {
     pub build: Option<Json>,
     /// Who wrote the source.
     pub author: Option<String>,
+    /// The KID of that person's document.
+    pub user: Option<String>,
     /// The environment of the image.
     pub env: Vec<(String, String)>,
     /// The working directory of the image.
@@ -80,6 +82,7 @@ impl Release {
             source: commit.extra.get("source").cloned(),
             build: commit.extra.get("build").cloned(),
             author: source["author"].as_str().map(str::to_owned),
+            user: source["user"].as_str().map(str::to_owned),
             env: environment(&image_config["config"]["Env"]),
             workdir: workdir(&image_config["config"]["WorkingDir"]),
             processes: processes(kid, &processes_document)?,

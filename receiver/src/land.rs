@@ -9,6 +9,7 @@ use keg::{
     object::{Commit, Entry},
     path::PathError,
     store::StoreError,
+    users::Author,
 };
 use serde_json::json;
 
@@ -173,8 +174,9 @@ impl Plan<'_> {
             Some(source) => (source.author.as_str(), format!("push to {app}: {}", source.title())),
             None => ("service/receiver", format!("push to {app}: {} refs", self.accepted.len())),
         };
+        let author = Author::of(self.keg, author, None)?;
         let refs_path = repo::path(app, "refs.json")?;
-        let mut txn = Txn::new(author, &message)
+        let mut txn = Txn::new(author.text(), &message)
             .expect(refs_path.clone(), expected(self.repo.refs_kid))
             .set_json(refs_path, repo::refs_json(&refs));
         if let Some(files) = self.files {
@@ -184,21 +186,24 @@ impl Plan<'_> {
             }
         }
         let Some(source) = source else { return Ok((txn, None)) };
-        let kid = self.source_commit(source)?;
+        let kid = self.source_commit(source, author.kid())?;
         let source_path: NamePath = repo::source_path(app)?;
         let push = self.push(source, kid);
         txn = txn
             .expect(source_path.clone(), expected(self.repo.source))
             .set(source_path, Entry::commit(kid))
             .set_json(repo::path(app, "push.json")?, json!(push));
-        Ok((txn, Some(kid)))
+        Ok((author.sign(txn), Some(kid)))
     }
 
-    /// Stores the commit for `/source/<app>`.
-    fn source_commit(&self, source: &NewSource) -> Result<Kid, LandError> {
-        let extra = json!({
+    /// Stores the commit for `/source/<app>`. `user`: the document of whoever wrote it.
+    fn source_commit(&self, source: &NewSource, user: Option<Kid>) -> Result<Kid, LandError> {
+        let mut extra = json!({
             "git": source.git.to_string(), "ref": MAIN, "app": self.repo.app.as_str(),
         });
+        if let Some(user) = user {
+            extra["user"] = json!(user);
+        }
         let commit = Commit {
             tree: source.tree,
             parents: self.repo.source.into_iter().collect(),

@@ -98,6 +98,7 @@ fn entries(page: &[(&EntryName, &Entry)]) -> Json {
 
 fn commit(found: &Found, entries: Json) -> Json {
     let Some((kid, commit, _)) = &found.within else { return entries };
+        "user": commit.extra.get("user"),
     json!({
         "kind": "commit",
         "kid": kid,

@@ -171,8 +171,8 @@ pub struct Process {
     pub source: Option<String>,
     /// The build's key.
     pub build: Option<String>,
-    /// Who it runs as.
-    pub user: Option<String>,
+    /// Who wrote the source.
+    pub author: Option<String>,
     /// Since when.
     pub started: Option<String>,
     /// How often it was started again.

@@ -13,6 +13,7 @@ use keg::{
     Keg, Kid, NamesError,
     object::{Commit, Entry, EntryName, Kind, Tree, Value},
     store::StoreError,
+    users,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -36,6 +37,8 @@ pub struct View {
     /// The version shown, if it is not the current one.
     pub version: Option<(Kid, Arc<Commit>)>,
     trees: Mutex<HashMap<Kid, Arc<Tree>>>,
+    /// Authors' texts, and the names of their documents.
+    users: Mutex<HashMap<String, Option<String>>>,
     reads: AtomicU32,
 }
 
@@ -61,7 +64,8 @@ impl View {
             seq: head.seq,
             tree: head.tree,
             version: None,
-            trees: Mutex::new(HashMap::new()),
+            trees: Mutex::default(),
+            users: Mutex::default(),
             reads: AtomicU32::new(0),
         })
     }
@@ -203,6 +207,20 @@ impl View {
             }
         }
         Ok(rows)
+    }
+
+    /// The name of the document, below `/users`, of whoever an author's text stands for; `None`: a
+    /// service, or somebody unknown.
+    pub fn user(&self, text: &str) -> Option<String> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = users.get(text) {
+            return known.clone();
+        }
+        // A page is no worse without a link.
+        let found = users::find(self.keg.objects(), &self.tree, text).ok().flatten();
+        let name = found.map(|(name, _)| name);
+        users.insert(text.to_owned(), name.clone());
+        name
     }
 
     /// Finds what a location names, in the version it names; moves this view to that version.

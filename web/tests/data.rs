@@ -17,7 +17,7 @@ async fn objects_directories_tables_and_bytes() {
         root.as_array().expect("a list").iter().filter_map(|e| e["name"].as_str()).collect();
     assert_eq!(
         names,
-        ["apps", "builds", "deploys", "machines", "oci-images", "packages", "source"]
+        ["apps", "builds", "deploys", "machines", "oci-images", "packages", "source", "users"]
     );
     assert_eq!(root[0]["kind"], "tree");
     let deploys = world.json("/deploys?json").await;

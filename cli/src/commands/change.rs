@@ -8,18 +8,8 @@ use keg::{
 };
 use serde_json::{Value as Json, json};
 
-use super::through;
+use super::{through, who};
 use crate::{args::Change, error::CommandError, output};
-
-/// Who is named as the author of a change: `$KEG_AUTHOR`, else the user and the machine.
-pub fn author() -> String {
-    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    set("KEG_AUTHOR").unwrap_or_else(|| {
-        let user = set("USER").or_else(|| set("LOGNAME"));
-        let user = user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
-        format!("{user}@{}", keg::machine::name())
-    })
-}
 
 /// A change under way: what it starts from, so that nothing made meanwhile is lost.
 pub struct Changing<'a> {
@@ -33,7 +23,7 @@ impl<'a> Changing<'a> {
     /// `usual` is the message unless the user gave one.
     pub fn new(keg: &'a Keg, how: &'a Change, usual: &str) -> Self {
         let message = how.message.as_deref().unwrap_or(usual);
-        Self { keg, how, txn: Txn::new(&author(), message), touched: Vec::new() }
+        Self { keg, how, txn: Txn::new(&who::author(), message), touched: Vec::new() }
     }
 
     /// Sets a name. What is there already is replaced only with `--force`, or if it is `same_kind`.
@@ -48,6 +38,16 @@ impl<'a> Changing<'a> {
         Ok(())
     }
 
+    /// Removes a name that is there.
+    pub fn remove(&mut self, path: NamePath) -> Result<(), CommandError> {
+        let old = self.keg.get(&path)?.ok_or_else(|| nothing_at(&path))?;
+        if let Some(parent) = path.parent()
+            && let Some(pointer) = through::above(self.keg, &parent)?
+        {
+            let text = format!("{path} is below the pointer {pointer}, whose value is not ours");
+            return Err(CommandError::user(text)
+                .hint(format!("`keg rm {pointer}` removes the pointer; `keg cp` makes it ours")));
+        }
         if let Some(commit) = self.commit_above(&path)? {
             let text = format!("{path} cannot be removed: {commit} is a commit, not a directory");
             return Err(CommandError::user(text).hint(format!(
@@ -55,10 +55,10 @@ impl<'a> Changing<'a> {
                  whole, `keg checkout {commit} DIR` gives files to change"
             )));
         }
-    /// Removes a name that is there.
-    pub fn remove(&mut self, path: NamePath) -> Result<(), CommandError> {
-        let old = self.keg.get(&path)?.ok_or_else(|| nothing_at(&path))?;
-        if let Some(parent) = path.parent()
+        self.step(path.clone(), Some(old), None, |txn| txn.remove(path));
+        Ok(())
+    }
+
     /// The commit that a path is below of.
     fn commit_above(&self, path: &NamePath) -> Result<Option<NamePath>, CommandError> {
         let mut next = path.parent();
@@ -69,16 +69,6 @@ impl<'a> Changing<'a> {
             next = at.parent();
         }
         Ok(None)
-    }
-
-            && let Some(pointer) = through::above(self.keg, &parent)?
-        {
-            let text = format!("{path} is below the pointer {pointer}, whose value is not ours");
-            return Err(CommandError::user(text)
-                .hint(format!("`keg rm {pointer}` removes the pointer; `keg cp` makes it ours")));
-        }
-        self.step(path.clone(), Some(old), None, |txn| txn.remove(path));
-        Ok(())
     }
 
     fn step(
@@ -101,7 +91,7 @@ impl<'a> Changing<'a> {
     /// last line for people.
     pub fn make(self, more: &Json, words: &str) -> Result<(), CommandError> {
         let before = self.keg.head()?.seq;
-        let version = self.keg.commit(self.txn)?;
+        let version = who::commit(self.keg, self.txn)?;
         if self.how.output.json {
             return report_json(&self.touched, version, more);
         }

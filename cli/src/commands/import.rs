@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use importer::{Base, DebianWant, Progress, PypiWant, Request};
 
+use super::who;
 use crate::{
     args::{Import, Output},
     error::CommandError,
@@ -44,7 +45,7 @@ pub fn run(args: Import) -> Result<(), CommandError> {
 
 /// What is wanted, whether anew, and how to tell of it.
 fn request(args: Import) -> Result<(Request, bool, Output), CommandError> {
-    let by = Some("keg import".to_owned());
+    let by = Some(format!("keg import by {}", who::author()));
     match args {
         Import::Debian { suite, packages, base, refresh, output } => {
             let base = match base.as_str() {

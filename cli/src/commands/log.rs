@@ -27,7 +27,7 @@ pub fn run(path: &str, limit: usize, how: Output) -> Result<(), CommandError> {
         if how.json {
             output::json_line(&json!({
                 "seq": change.seq, "version": change.commit, "time": time,
-                "author": commit.author, "user": keg::Kid::of_blob(commit.author.as_bytes()),
+                "author": commit.author, "user": commit.extra.get("user"),
                 "message": commit.message, "old": old, "new": new,
                 "pointer": change.new.as_ref().and_then(point::facts),
             }))?;

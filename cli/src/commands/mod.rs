@@ -25,3 +25,4 @@ pub mod why;
 
 mod locate;
 mod through;
+mod who;

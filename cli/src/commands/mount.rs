@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{change::author, locate};
+use super::{locate, who::author};
 use crate::{
     args::{Change, Mount, Output},
     error::CommandError,

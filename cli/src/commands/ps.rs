@@ -5,9 +5,9 @@ use serde_json::{Value as Json, json};
 use crate::{args::Output, error::CommandError, find, output};
 
 /// Fields every row carries, in this order, whether or not its writer had something to say.
-const FIELDS: [&str; 11] = [
-    "process", "pid", "app", "type", "state", "image", "release", "source", "user", "started",
-    "restarts",
+const FIELDS: [&str; 12] = [
+    "process", "pid", "app", "type", "state", "image", "release", "source", "user", "author",
+    "started", "restarts",
 ];
 
 /// Prints the processes of apps, or of everything.
@@ -39,13 +39,23 @@ pub fn print(rows: &[Json]) -> Result<(), CommandError> {
                 output::field(row, "restarts"),
                 output::short(row, "release"),
                 output::short(row, "source"),
+                author(row),
                 output::field(row, "started"),
             ]
         })
         .collect();
-    let headings =
-        ["PROCESS", "PID", "APP", "TYPE", "STATE", "RESTARTS", "RELEASE", "SOURCE", "STARTED"];
+    let headings = [
+        "PROCESS", "PID", "APP", "TYPE", "STATE", "RESTARTS", "RELEASE", "SOURCE", "AUTHOR",
+        "STARTED",
+    ];
     output::table(&headings, &cells)
+}
+
+/// Who wrote what runs, without the address.
+fn author(row: &Json) -> String {
+    let text = output::field(row, "author");
+    let name = text.split('<').next().unwrap_or_default().trim();
+    if name.is_empty() { text } else { name.to_owned() }
 }
 
 /// The promised fields first, then whatever else the row has.

@@ -10,10 +10,11 @@ use keg::{
     names::{Expected, Txn},
     object::{Commit, Entry},
     path::{AppName, NamePath},
+    users::Author,
 };
 use serde_json::{Value as Json, json};
 
-use super::locate;
+use super::{locate, who};
 use crate::{args::Output, error::CommandError, find, output};
 
 /// How long the mayor may take to say what became of it.
@@ -30,13 +31,14 @@ pub fn run(app: &AppName, release: Option<&str>, how: Output) -> Result<(), Comm
             .hint("`keg apps` lists the apps; a release is made by `git push keg main`")
     })?;
     let wanted = choose(&keg, app, current, release)?;
-    let new = put_release(&keg, app, current, wanted)?;
+    let by = Author::of(&keg, &who::author(), None)?;
+    let new = put_release(&keg, app, current, wanted, &by)?;
     let outcome_path = outcome_path(app)?;
     let mut watch = keg.watch(&outcome_path, None)?;
-    let txn = Txn::new("keg rollback", &format!("roll {app} back to {}", wanted.short()))
+    let txn = Txn::new(&who::author(), &format!("roll {app} back to {}", wanted.short()))
         .expect(path.clone(), Expected::Kid(current))
         .set(path, Entry::commit(new));
-    keg.commit(txn)?;
+    who::commit(&keg, txn)?;
     let outcome = wait(&keg, &outcome_path, &mut watch, new)?;
     report(app, new, wanted, &outcome, how)
 }
@@ -91,14 +93,21 @@ fn outcome_path(app: &AppName) -> Result<NamePath, CommandError> {
 }
 
 /// A new release commit with the old one's tree, so that history only grows.
-fn put_release(keg: &Keg, app: &AppName, current: Kid, wanted: Kid) -> Result<Kid, CommandError> {
+fn put_release(
+    keg: &Keg,
+    app: &AppName,
+    current: Kid,
+    wanted: Kid,
+    by: &Author,
+) -> Result<Kid, CommandError> {
     let old = keg.objects().commit(&wanted)?;
     let mut extra = old.extra.clone();
     extra.insert("rollback_of".to_owned(), json!(wanted));
+    extra.insert("user".to_owned(), json!(by.kid()));
     let commit = Commit {
         tree: old.tree,
         parents: vec![current],
-        author: "keg rollback".to_owned(),
+        author: by.text().to_owned(),
         time_ms: keg::time::now_ms(),
         message: format!("roll {app} back to {}", wanted.short()),
         extra,

@@ -10,7 +10,7 @@ use keg::{
 use peer::{Peer, PeerError, pointer::Completed};
 use serde_json::json;
 
-use super::change::author;
+use super::who::author;
 use crate::{
     args::{Output, Sync},
     error::CommandError,

@@ -47,6 +47,7 @@ fn source(keg: &Keg, kid: Kid) -> Result<Json, CommandError> {
         "kid": kid,
         "git": commit.extra.get("git"),
         "author": commit.author,
+        "user": commit.extra.get("user"),
         "message": commit.message.trim_end(),
         "time": keg::time::rfc3339(commit.time_ms),
         "tree": commit.tree,

@@ -33,7 +33,7 @@ use crate::ingest::{IngestError, IngestOptions, KnownFiles, ingest_overlay_upper
 use crate::names::{CommitError, Expected, NamesError, Txn, Version};
 use crate::object::{Attrs, Entry, Tree};
 use crate::store::StoreError;
-use crate::{Keg, Kid, NamePath, machine};
+use crate::{Keg, Kid, NamePath, machine, users};
 
 pub(super) use place::mount_point;
 use place::{directories, directory_of, failed, is_empty, lock, remove, set_root};
@@ -298,7 +298,7 @@ impl WorkingCopy {
         };
         let old = self.record.seen;
         let txn = Txn::new(author, message).expect(path.clone(), expected);
-        let version = self.keg.commit(txn.set(path, entry.clone()))?;
+        let version = users::commit(&self.keg, txn.set(path, entry.clone()), None)?;
         if let Some(kid) = entry.kid() {
             (self.record.seen, self.record.committed) = (Some(kid), kid);
         }

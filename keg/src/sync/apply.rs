@@ -7,6 +7,7 @@ use crate::{
     object::{Entry, Kind, Value},
     path::NamePath,
     store::Objects,
+    users,
 };
 
 /// How far back a path's values are looked through for one that the other Keg has, in changes.
@@ -83,7 +84,7 @@ pub(super) fn set(
         (Some(_), None) => Expected::Any,
     };
     let txn = Txn::new(author, message).set(path.clone(), value.clone());
-    Ok(keg.commit(txn.expect(path.clone(), expected))?)
+    Ok(users::commit(keg, txn.expect(path.clone(), expected), None)?)
 }
 
 /// Adds all versions from the current one, which must be `old`, to `value`. To a new Keg, also

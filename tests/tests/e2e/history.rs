@@ -31,7 +31,6 @@ fn values_come_and_go_and_come_back() {
     let log: Vec<Json> = log.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert_eq!(log.len(), 2);
     assert_eq!(log[1]["message"], "the first");
-    assert!(log[1]["author"].as_str().is_some_and(|author| !author.is_empty()));
 
     let version = log[1]["version"].as_str().expect("a KID").to_owned();
     let at = |path: &str| format!("{path}@{version}");
@@ -70,6 +69,45 @@ fn values_come_and_go_and_come_back() {
         assert_eq!(done.code, 1, "{wrong:?}: {done:?}");
         assert!(done.err.contains(word), "{wrong:?}: {}", done.err);
     }
+    world.assert_clean();
+}
+
+#[test]
+fn whoever_changes_something_gets_a_document_by_that_change() {
+    let mut world = world();
+    // What the environment says of the account counts for nothing.
+    world.set_variable("USER", "somebody-else");
+    world.set_variable("LOGNAME", "somebody-else");
+    let account = run(Command::new("id").arg("-un")).ok().trim().to_owned();
+    let file = write(&world, "file", "one\n");
+    let put = world.json(&["put", "/notes/a", &file]);
+    assert_eq!(put["seq"], 1);
+    let users = world.json(&["ls", "/users"]);
+    let [user] = users.as_array().expect("a list").as_slice() else { panic!("{users}") };
+    let name = user["name"].as_str().expect("a name").trim_end_matches(".json").to_owned();
+    let document = world.json(&["cat", &format!("/users/{name}.json")])["value"].clone();
+    let text = format!("{account}@{}", keg::machine::name());
+    assert_eq!((&document["author"], &document["accounts"]), (&json!(text), &json!([text])));
+    let log = |path: &str| -> Vec<Json> {
+        let lines = world.keg(&["log", path, "--json"]).ok();
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let first = log("/notes/a").remove(0);
+    assert_eq!((&first["author"], &first["user"]), (&json!(text), &user["kid"]));
+
+    // They say more of themselves, which stays; and from then on are called what they say.
+    let mut more = document;
+    more["author"] = json!("Ada <ada@example.org>");
+    more["likes"] = json!(["barrels"]);
+    let own = write(&world, "user.json", &more.to_string());
+    world.keg(&["put", &format!("/users/{name}.json"), &own]).ok();
+    world.keg(&["rm", "/notes/a"]).ok();
+    let last = log("/notes/a").remove(0);
+    let users = world.json(&["ls", "/users"]);
+    assert_eq!((&last["author"], &last["user"]), (&more["author"], &users[0]["kid"]));
+    assert_eq!(users.as_array().map(Vec::len), Some(1), "{users}");
+    let kept = world.json(&["cat", &format!("/users/{name}.json")]);
+    assert_eq!(kept["value"], more);
     world.assert_clean();
 }
 

@@ -19,8 +19,8 @@ fn a_push_becomes_a_process_that_can_be_explained() {
     assert_eq!(rows.len(), 1, "{rows:?}");
     let row = &rows[0];
     for field in [
-        "process", "pid", "app", "type", "state", "image", "release", "source", "user", "started",
-        "restarts",
+        "process", "pid", "app", "type", "state", "image", "release", "source", "user", "author",
+        "started", "restarts",
     ] {
         assert!(!row[field].is_null(), "{field} in {row}");
     }
@@ -28,6 +28,26 @@ fn a_push_becomes_a_process_that_can_be_explained() {
         (&row["type"], &row["state"], &row["restarts"]),
         (&json!("web"), &json!("running"), &json!(0))
     );
+
+    // Who wrote it is somebody, from the push on.
+    let users = world.json(&["ls", "/users"]);
+    let ada = users.as_array().and_then(|users| users.iter().find(|u| u["name"] == "ada.json"));
+    let ada = ada.unwrap_or_else(|| panic!("{users}"));
+    assert_eq!((&row["user"], &row["author"]), (&ada["kid"], &json!("Ada <ada@example.org>")));
+    for page in [
+        "/apps/blog".to_owned(),
+        "/source/blog".to_owned(),
+        "/source/blog?log".to_owned(),
+        format!("/-/search?q={}", row["process"].as_str().expect("a KID")),
+    ] {
+        let mut answer = world.page(&page);
+        if answer.status == 303 {
+            let to = answer.head.lines().find_map(|line| line.strip_prefix("location: "));
+            answer = world.page(to.expect("where").trim());
+        }
+        assert!(answer.body.contains(r#"href="/users/ada""#), "{page}: {}", answer.body);
+    }
+    assert!(world.page("/users/ada").body.contains("ada@example.org"));
 
     // The same answer from the host's PID, the container's, the URL, the app's name and each KID.
     let inside = world.get("blog", "/pid").body;
@@ -49,6 +69,7 @@ fn a_push_becomes_a_process_that_can_be_explained() {
         assert_eq!(why["process"], row["process"], "{target}: {why}");
         assert_eq!(why["source"]["git"], json!(git), "{target}: {why}");
         assert_eq!(why["source"]["author"], "Ada <ada@example.org>");
+        assert_eq!(why["source"]["user"], ada["kid"]);
         assert_eq!(why["source"]["message"].as_str().map(str::trim), Some("The probe"));
         assert_eq!((&why["release"], &why["image"]), (&row["release"], &row["image"]));
         assert!(why["build"].is_string() || why["build"].is_object(), "{why}");

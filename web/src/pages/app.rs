@@ -58,8 +58,8 @@ pub async fn page(
         _ => None,
     };
     let content = html! {
-        (head(&app))
-        (problems(&app))
+        (head(view, &app))
+        (problems(view, &app))
         @if app.release.is_some() { (parts::chain(&links(view, &app, &processes).await?)) }
         @if let Some(log) = &building { (log::section("deploying", "Deploying", Some(log))) }
         @if app.source.is_none() { (how_to_push(name, &ask.host, true)) }
@@ -82,7 +82,7 @@ pub async fn page(
     Ok(Page::new(found, name, content).watching(view.seq, prefixes))
 }
 
-fn head(app: &App) -> Markup {
+fn head(view: &View, app: &App) -> Markup {
     html! {
         div.head {
             h1 { (app.name) " " @for (tone, word) in app.status() { (pill(tone, word)) " " } }
@@ -90,15 +90,15 @@ fn head(app: &App) -> Markup {
                 @if let Some(url) = app.url() { b { (parts::outside_link(url)) } }
                 @if let Some((_, commit)) = app.shown() {
                     @if app.url().is_some() { " · " }
-                    (parts::subject(&commit.message)) " · " (parts::author(&commit.author)) " · "
-                    (parts::time_ms(commit.time_ms))
+                    (parts::subject(&commit.message)) " · "
+                    (parts::author(view, &commit.author)) " · " (parts::time_ms(commit.time_ms))
                 }
             }
         }
     }
 }
 
-fn problems(app: &App) -> Markup {
+fn problems(view: &View, app: &App) -> Markup {
     let live = app.is_live();
     html! {
         @if let Some(deploy) = app.deploy.as_ref().filter(|deploy| deploy.state == "failed") {
@@ -106,7 +106,7 @@ fn problems(app: &App) -> Markup {
                 @if let Some((kid, commit)) = &app.source {
                     @let source = at(&format!("/source/{}", app.name), &kid.to_string());
                     p { a href=(source) { (parts::subject(&commit.message)) } " by "
-                        (parts::author(&commit.author)) ", " (parts::time_ms(commit.time_ms)) "." }
+                        (parts::author(view, &commit.author)) ", " (parts::time_ms(commit.time_ms)) "." }
                 }
                 p { @if let Some(build) = &deploy.build {
                         a href=(url_of(&format!("/builds/{build}"))) { "See the build's log" } ". "

@@ -31,7 +31,7 @@ pub async fn page(
         @if let Some(["apps", app]) = here.texts().as_deref() { (of_app(app)) }
         @if changes.is_empty() { p.empty { "It has not changed in the versions looked at." } }
         ol.timeline {
-            @for (change, commit) in &changes { (entry(&here, change, commit)) }
+            @for (change, commit) in &changes { (entry(view, &here, change, commit)) }
         }
         @if let Some(next) = next {
             (parts::more(&format!("{}?log&after={next}", here.url()), "Earlier versions"))
@@ -64,6 +64,7 @@ pub async fn data(
             "seq": change.seq,
             "version": change.version,
             "author": commit.author,
+            "user": commit.extra.get("user"),
             "time": keg::time::rfc3339(commit.time_ms),
             "message": commit.message,
             "old": change.old.as_ref().map(data::value),
@@ -100,7 +101,7 @@ fn of_app(app: &str) -> Markup {
     }
 }
 
-fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
+fn entry(view: &View, location: &Location, change: &Change, commit: &Commit) -> Markup {
     let side = |entry: &Option<Entry>| {
         let text = entry.as_ref().and_then(Entry::kid).map(|kid| kid.to_string());
         html! {
@@ -122,7 +123,7 @@ fn entry(location: &Location, change: &Change, commit: &Commit) -> Markup {
                 }
             }
             p.meta {
-                "version " (change.seq) " · " (parts::author(&commit.author)) " · "
+                "version " (change.seq) " · " (parts::author(view, &commit.author)) " · "
                 (parts::time_ms(commit.time_ms)) " · "
                 (side(&change.old)) " → " (side(&change.new))
             }

@@ -33,7 +33,7 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
         (summary(&apps, &machines))
         section aria-labelledby="apps" {
             h2 #apps { "Apps" }
-            @if apps.is_empty() { (first_push(&ask.host)) } @else { (cards(&apps)) }
+            @if apps.is_empty() { (first_push(&ask.host)) } @else { (cards(view, &apps)) }
         }
         @if !deploys.is_empty() {
             section aria-labelledby="deploys" {
@@ -96,7 +96,7 @@ fn summary(apps: &[App], machines: &[Machine]) -> Markup {
 }
 
 /// Cards of all apps.
-pub fn cards(apps: &[App]) -> Markup {
+pub fn cards(view: &View, apps: &[App]) -> Markup {
     html! {
         ul.cards {
             @for app in apps {
@@ -111,11 +111,11 @@ pub fn cards(apps: &[App]) -> Markup {
                     }
                     @if let Some((kid, commit)) = app.shown() {
                         p.subject { (parts::subject(&commit.message)) }
-                        p.meta { (whose(app, kid, commit)) }
+                        p.meta { (whose(view, app, kid, commit)) }
                     }
                     @if let Some((kid, commit)) = app.newer() {
                         p.newer { b { "Newest push" } " " (parts::subject(&commit.message)) }
-                        p.meta { (whose(app, kid, commit)) }
+                        p.meta { (whose(view, app, kid, commit)) }
                     }
                 }
             }
@@ -124,10 +124,10 @@ pub fn cards(apps: &[App]) -> Markup {
 }
 
 /// Author, time and KID of a source.
-fn whose(app: &App, kid: &Kid, commit: &Commit) -> Markup {
+fn whose(view: &View, app: &App, kid: &Kid, commit: &Commit) -> Markup {
     let text = kid.to_string();
     html! {
-        (parts::author(&commit.author)) " · " (parts::time_ms(commit.time_ms)) " · "
+        (parts::author(view, &commit.author)) " · " (parts::time_ms(commit.time_ms)) " · "
         (parts::kid_at(&text, &at(&format!("/source/{}", app.name), &text)))
     }
 }

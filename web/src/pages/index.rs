@@ -87,7 +87,7 @@ pub async fn apps(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
     let apps = overview::apps(view).await?;
     let content = html! {
         h1 { "Apps" }
-        @if apps.is_empty() { (home::first_push(&ask.host)) } @else { (home::cards(&apps)) }
+        @if apps.is_empty() { (home::first_push(&ask.host)) } @else { (home::cards(view, &apps)) }
     };
     Ok(Page::new(found, "Apps", content)
         .watching(view.seq, "/source /oci-images /deploys /machines"))

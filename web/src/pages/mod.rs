@@ -34,7 +34,7 @@ use crate::{
 
 /// Directories that appear with their first entry; until then they are empty, not missing.
 const SECTIONS: &[&str] =
-    &["apps", "builds", "deploys", "machines", "oci-images", "packages", "source"];
+    &["apps", "builds", "deploys", "machines", "oci-images", "packages", "source", "users"];
 
 /// Whether a place that has no value is an empty directory all the same: a section, or an app that
 /// is known from elsewhere.

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::{docs, format, location};
+use crate::{docs, format, location, view::View};
 
 /// The meaning of a state, which picks its colour. The state's name is always written, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,10 +172,16 @@ pub fn outside_link(url: &str) -> Markup {
     html! { a.out href=(url) rel="noreferrer" { (shown) } }
 }
 
-/// `Name <mail>` without the mail.
-pub fn author(text: &str) -> &str {
+/// `Name <mail>` without the mail; a link to the person's document, where there is one.
+pub fn author(view: &View, text: &str) -> Markup {
     let name = text.split('<').next().unwrap_or(text).trim();
-    if name.is_empty() { text } else { name }
+    let shown = if name.is_empty() { text } else { name };
+    match view.user(text) {
+        Some(user) => html! {
+            a href=(location::url_of(&format!("/users/{user}"))) title=(text) { (shown) }
+        },
+        None => html! { (shown) },
+    }
 }
 
 /// A commit message's first line.

@@ -42,7 +42,7 @@ pub async fn page(view: &View, found: &Found, machine: &str, id: &str) -> Result
             }
         }
         @if process.app.is_some() { (parts::chain(&links)) }
-        (facts(&process))
+        (facts(view, &process))
         @if process.stream.is_some() {
             (log::section("output", "Output", log.as_ref()))
             @if process.app.is_some() {
@@ -97,9 +97,8 @@ fn facts(process: &Process) -> Markup {
     if let Some(port) = process.port {
         rows.push(("Port", html! { (port) }));
     }
-    if let Some(user) = &process.user {
-        let shown = user.parse().map_or_else(|_| user.clone(), |kid: Kid| kid.short());
-        rows.push(("User", html! { span.kid title=(user) { (shown) } }));
+    if let Some(author) = &process.author {
+        rows.push(("Author", parts::author(view, author)));
     }
     rows.push(("Restarts", html! { (process.restarts) }));
     if let Some(exit) = exit.filter(|exit| !exit.is_empty()) {
@@ -209,7 +208,8 @@ impl Origin<'_> {
         if let Some(text) = self.source {
             let note = match view.commit_named(Some(text)).await {
                 Some((_, commit)) => html! {
-                    q { (parts::subject(&commit.message)) } " by " (parts::author(&commit.author))
+                    q { (parts::subject(&commit.message)) } " by "
+                    (parts::author(view, &commit.author))
                 },
                 None => html! { "not here any more" },
             };

@@ -55,7 +55,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
                 }
             }
             p.lead { (parts::subject(&commit.message)) ", " (parts::time_ms(commit.time_ms)) ", by "
-                (parts::author(&commit.author)) "." }
+                (parts::author(view, &commit.author)) "." }
             @if let Some(former) = extra("rollback_of") {
                 @let url = at(&format!("/oci-images/{app}"), former);
                 p { "It goes back from " (parts::kid_at(former, &url)) "." }

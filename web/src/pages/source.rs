@@ -31,7 +31,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
     };
     let content = html! {
         h1 { (title) }
-        (commit(found, app))
+        (commit(view, found, app))
         (body)
     };
     let page = Page::new(found, title, content);
@@ -43,7 +43,7 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
 }
 
 /// The commit that the shown tree is of.
-fn commit(found: &Found, app: &str) -> Markup {
+fn commit(view: &View, found: &Found, app: &str) -> Markup {
     let Some((kid, commit, _)) = &found.within else { return html! {} };
     let text = kid.to_string();
     let git = commit.extra.get("git").and_then(serde_json::Value::as_str);
@@ -55,7 +55,8 @@ fn commit(found: &Found, app: &str) -> Markup {
             p.subject { (parts::subject(&commit.message)) }
             @if !rest.is_empty() { p.body { (rest) } }
             p.meta {
-                b { (parts::author(&commit.author)) } " · " (parts::time_ms(commit.time_ms)) " · "
+                b { (parts::author(view, &commit.author)) } " · "
+                (parts::time_ms(commit.time_ms)) " · "
                 (parts::kid_at(&text, &at(&format!("/source/{app}"), &text)))
                 @if let Some(git) = git {
                     " · git " code title=(git) { (git.get(..8).unwrap_or(git)) }

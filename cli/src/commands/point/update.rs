@@ -11,10 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{DIGITS, is_pointer, short, tell};
 use crate::{
     args::Update,
-    commands::{
-        change::{author, nothing_at},
-        through,
-    },
+    commands::{change::nothing_at, through, who},
     error::CommandError,
     find, output,
 };
@@ -128,13 +125,13 @@ fn commit(keg: &Keg, rows: &[Row], args: &Update) -> Result<Option<Version>, Com
         [row] => format!("update {}: {}", row.path, moves(row)),
         rows => format!("update {} pointers", rows.len()),
     };
-    let mut txn = Txn::new(&author(), args.message.as_deref().unwrap_or(&usual));
+    let mut txn = Txn::new(&who::author(), args.message.as_deref().unwrap_or(&usual));
     for row in moved {
         let Outcome::Updated(new) = &row.outcome else { continue };
         let expected = row.old.kid().map_or(Expected::Any, Expected::Kid);
         txn = txn.expect(row.path.clone(), expected).set(row.path.clone(), new.clone());
     }
-    Ok(Some(keg.commit(txn)?))
+    Ok(Some(who::commit(keg, txn)?))
 }
 
 /// `K-old → K-new, git 0123abcd → 89abcdef`.

@@ -30,6 +30,7 @@ pub fn run(target: &str, how: Output) -> Result<bool, CommandError> {
     }
     if let Some(commit) = &commit {
         document["author"] = json!(commit.author);
+        document["user"] = json!(commit.extra.get("user"));
         document["time"] = json!(keg::time::rfc3339(commit.time_ms));
         document["message"] = json!(commit.message);
     }
