@@ -44,6 +44,7 @@ use crate::{
     object::{Commit, Entry, Kind, Tree, Value},
 };
 
+pub use crate::directory::Names;
 pub use audit::Audited;
 pub(crate) use changed::LEAST as DIFFERENCE_FROM;
 pub use error::StoreError;

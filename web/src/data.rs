@@ -3,14 +3,14 @@
 
 use keg::{
     names::noun,
-    object::{Entry, EntryName, Tree, Value},
+    object::{Entry, EntryName, Value},
 };
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
     error::Fault,
     location::{Location, encode},
-    view::{Found, View},
+    view::{Directory, Found, View},
 };
 
 /// Entries or rows of one answer; more follow with `?after=`.
@@ -32,15 +32,15 @@ pub struct Data {
 /// A failure inside.
 pub async fn of(view: &View, found: &Found, after: Option<&str>) -> Result<Data, Fault> {
     let etag = found.entry.kid().map(|kid| format!("\"{kid}\""));
-    let Some(tree) = view.directory(&found.entry).await? else {
+    let Some(directory) = view.directory(&found.entry).await? else {
         let json = match view.entry_json(&found.entry).await? {
             Some(json) => json,
             None => entry(None, &found.entry),
         };
         return Ok(Data { json, etag, next: None });
     };
-    let (page, next) = page_of(&tree, &found.location, after)?;
-    let rows = if is_table(&tree) { rows(view, &page).await? } else { entries(&page) };
+    let (page, next) = page_of(view, &directory, &found.location, after, PAGE).await?;
+    let rows = if directory.is_table() { rows(view, &page).await? } else { entries(&page) };
     let json = match &found.entry.value {
         Value::Commit { .. } => commit(found, rows),
         _ => rows,
@@ -48,40 +48,34 @@ pub async fn of(view: &View, found: &Found, after: Option<&str>) -> Result<Data,
     Ok(Data { json, etag, next })
 }
 
-/// Whether a directory is a table: it has entries, and all are JSON documents.
-pub fn is_table(tree: &Tree) -> bool {
-    !tree.entries.is_empty()
-        && tree.entries.iter().all(|(name, entry)| {
-            name.as_bytes().ends_with(b".json") && matches!(entry.value, Value::File { .. })
-        })
-}
-
 /// Entries of a directory, and the address of those that follow.
-pub type Listing<'a> = (Vec<(&'a EntryName, &'a Entry)>, Option<String>);
+pub type Listing = (Vec<(EntryName, Entry)>, Option<String>);
 
 /// One page of a directory: its entries, and the address of the next page.
-pub fn page_of<'a>(
-    tree: &'a Tree,
+///
+/// # Errors
+/// `after` is no name, or a failure inside.
+pub async fn page_of(
+    view: &View,
+    directory: &Directory,
     location: &Location,
     after: Option<&str>,
-) -> Result<Listing<'a>, Fault> {
+    limit: usize,
+) -> Result<Listing, Fault> {
     let after = match after.map(|text| Location::parse(&format!("/{text}"))).transpose() {
         Ok(after) => after.and_then(|location| location.names().first().cloned()),
         Err(error) => return Err(Fault::bad_request(format!("after: {error}."))),
     };
-    let rest = tree.entries.iter().filter(|(name, _)| after.as_ref().is_none_or(|a| *name > a));
-    let mut page: Vec<_> = rest.take(PAGE + 1).collect();
-    let more = page.len() > PAGE;
-    page.truncate(PAGE);
-    let next = page.last().filter(|_| more).map(|(name, _)| {
+    let page = view.names(directory, after.as_ref(), limit).await?;
+    let next = page.entries.last().filter(|_| page.more).map(|(name, _)| {
         let mut url = format!("{}?after=", location.url());
         encode(name.as_bytes(), &mut url);
         url
     });
-    Ok((page, next))
+    Ok((page.entries, next))
 }
 
-async fn rows(view: &View, page: &[(&EntryName, &Entry)]) -> Result<Json, Fault> {
+async fn rows(view: &View, page: &[(EntryName, Entry)]) -> Result<Json, Fault> {
     let mut rows = Vec::with_capacity(page.len());
     for (name, entry) in page {
         match view.entry_json(entry).await? {
@@ -92,19 +86,19 @@ async fn rows(view: &View, page: &[(&EntryName, &Entry)]) -> Result<Json, Fault>
     Ok(Json::Array(rows))
 }
 
-fn entries(page: &[(&EntryName, &Entry)]) -> Json {
+fn entries(page: &[(EntryName, Entry)]) -> Json {
     Json::Array(page.iter().map(|(name, e)| entry(Some(name), e)).collect())
 }
 
 fn commit(found: &Found, entries: Json) -> Json {
     let Some((kid, commit, _)) = &found.within else { return entries };
-        "user": commit.extra.get("user"),
     json!({
         "kind": "commit",
         "kid": kid,
         "tree": commit.tree,
         "parents": commit.parents,
         "author": commit.author,
+        "user": commit.extra.get("user"),
         "time": keg::time::rfc3339(commit.time_ms),
         "message": commit.message,
         "extra": commit.extra,

@@ -9,7 +9,7 @@ use crate::{
     error::Fault,
     history::{self, Reach},
     location::{Location, url_of},
-    view::View,
+    view::{MAX_NAMES, View},
 };
 
 /// How far back a page looks: each deploy makes two or three changes.
@@ -67,8 +67,9 @@ async fn documents(
 ) -> Result<BTreeMap<Option<EntryName>, Entry>, Fault> {
     let Some(entry) = entry else { return Ok(BTreeMap::new()) };
     Ok(match view.directory(&entry).await? {
-        Some(tree) => {
-            tree.entries.iter().map(|(name, entry)| (Some(name.clone()), entry.clone())).collect()
+        Some(directory) => {
+            let names = view.names(&directory, None, MAX_NAMES).await?.entries;
+            names.into_iter().map(|(name, entry)| (Some(name), entry)).collect()
         }
         None => BTreeMap::from([(None, entry)]),
     })

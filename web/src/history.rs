@@ -106,7 +106,7 @@ fn trail(keg: &Keg, path: &Location, tree: Kid, known: Option<&Trail>) -> Result
         let entry = Some(objects.tree_entry(&tree).map_err(failed)?);
         return Ok(Trail { first: entry.clone(), entry });
     };
-    let first = objects.tree(&tree).map_err(failed)?.entries.remove(first.as_bytes());
+    let first = objects.name_in(&tree, first.as_bytes()).map_err(failed)?;
     if let Some(known) = known.filter(|known| known.first == first) {
         return Ok(known.clone());
     }
@@ -114,7 +114,7 @@ fn trail(keg: &Keg, path: &Location, tree: Kid, known: Option<&Trail>) -> Result
     for name in rest {
         let Some(found) = &entry else { break };
         entry = match objects.directory_of(found).map_err(failed)? {
-            Some(kid) => objects.tree(&kid).map_err(failed)?.entries.remove(name.as_bytes()),
+            Some(kid) => objects.name_in(&kid, name.as_bytes()).map_err(failed)?,
             None => None,
         };
     }

@@ -259,8 +259,8 @@ async fn value_at(view: &View, location: &Location) -> Result<Found, Fault> {
         }
         let Some(name) = names.get(at) else { break };
         let missing = || Fault::nothing_at(location.display());
-        let tree = view.directory(&entry).await?.ok_or_else(missing)?;
-        entry = tree.entries.get(name.as_bytes()).ok_or_else(missing)?.clone();
+        let directory = view.directory(&entry).await?.ok_or_else(missing)?;
+        entry = view.name_in(&directory, name.as_bytes()).await?.ok_or_else(missing)?;
     }
     Ok(Found { location: location.clone(), entry, within, version: None })
 }

@@ -11,8 +11,8 @@ use std::{
 use axum::http::StatusCode;
 use keg::{
     Keg, Kid, NamesError,
-    object::{Commit, Entry, EntryName, Kind, Tree, Value},
-    store::StoreError,
+    object::{Commit, Entry, EntryName, Kind, Value},
+    store::{Names, StoreError},
     users,
 };
 use serde::de::DeserializeOwned;
@@ -22,8 +22,12 @@ use crate::{docs, error::Fault, format::sentence, location::Location, pages::poi
 
 /// Objects read before other requests get their turn: about a millisecond.
 const PACE: u32 = 16;
-/// Trees kept while an answer is made.
-const MAX_TREES: usize = 128;
+/// Directories kept while an answer is made.
+const MAX_DIRECTORIES: usize = 128;
+/// Names of a directory that are read at first; of most there are no more.
+const FIRST: usize = 1000;
+/// Most names of a directory that one answer looks at, where it does not go on with another one.
+pub const MAX_NAMES: usize = 10_000;
 /// Largest document that is read as JSON.
 pub const MAX_DOCUMENT: u64 = 1 << 20;
 
@@ -36,10 +40,33 @@ pub struct View {
     tree: Kid,
     /// The version shown, if it is not the current one.
     pub version: Option<(Kid, Arc<Commit>)>,
-    trees: Mutex<HashMap<Kid, Arc<Tree>>>,
+    directories: Mutex<HashMap<Kid, Directory>>,
     /// Authors' texts, and the names of their documents.
     users: Mutex<HashMap<String, Option<String>>>,
     reads: AtomicU32,
+}
+
+/// A directory, of which only what is asked for is read.
+#[derive(Clone)]
+pub struct Directory {
+    kid: Kid,
+    /// The first [`FIRST`] names.
+    first: Arc<Names>,
+}
+
+impl Directory {
+    /// How many names it has.
+    pub fn total(&self) -> u64 {
+        self.first.total
+    }
+
+    /// Whether it is a table: it has names, and those it begins with are JSON documents.
+    pub fn is_table(&self) -> bool {
+        !self.first.entries.is_empty()
+            && self.first.entries.iter().all(|(name, entry)| {
+                name.as_bytes().ends_with(b".json") && matches!(entry.value, Value::File { .. })
+            })
+    }
 }
 
 /// What a location is.
@@ -64,7 +91,7 @@ impl View {
             seq: head.seq,
             tree: head.tree,
             version: None,
-            trees: Mutex::default(),
+            directories: Mutex::default(),
             users: Mutex::default(),
             reads: AtomicU32::new(0),
         })
@@ -82,23 +109,59 @@ impl View {
         }
     }
 
-    /// A tree.
-    pub async fn tree(&self, kid: &Kid) -> Result<Arc<Tree>, Fault> {
-        if let Some(tree) = self.lock().get(kid) {
-            return Ok(Arc::clone(tree));
+    /// The directory that a tree is.
+    pub async fn tree(&self, kid: &Kid) -> Result<Directory, Fault> {
+        if let Some(known) = self.lock().get(kid) {
+            return Ok(known.clone());
         }
         self.pace().await;
-        let tree = self.keg.objects().tree(kid).map_err(|e| store_fault(kid, &e))?;
-        let tree = Arc::new(tree);
-        let mut trees = self.lock();
-        if trees.len() < MAX_TREES {
-            trees.insert(*kid, Arc::clone(&tree));
+        let first = self.keg.objects().names_after(kid, None, FIRST);
+        let first = Arc::new(first.map_err(|e| store_fault(kid, &e))?);
+        let directory = Directory { kid: *kid, first };
+        let mut known = self.lock();
+        if known.len() < MAX_DIRECTORIES {
+            known.insert(*kid, directory.clone());
         }
-        Ok(tree)
+        Ok(directory)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Kid, Arc<Tree>>> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Kid, Directory>> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a name in a directory stands for.
+    pub async fn name_in(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+    ) -> Result<Option<Entry>, Fault> {
+        let Directory { kid, first } = directory;
+        let at = first.entries.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
+        match at {
+            Ok(at) => return Ok(Some(first.entries[at].1.clone())),
+            Err(at) if at < first.entries.len() || !first.more => return Ok(None),
+            Err(_) => {}
+        }
+        self.pace().await;
+        self.keg.objects().name_in(kid, name).map_err(|e| store_fault(kid, &e))
+    }
+
+    /// At most `limit` names of a directory, the first ones or those after a name.
+    pub async fn names(
+        &self,
+        directory: &Directory,
+        after: Option<&EntryName>,
+        limit: usize,
+    ) -> Result<Names, Fault> {
+        let Directory { kid, first } = directory;
+        if !first.more || after.is_none() && limit <= first.entries.len() {
+            let rest = first.entries.iter().filter(|(name, _)| after.is_none_or(|a| name > a));
+            let entries: Vec<_> = rest.clone().take(limit).cloned().collect();
+            let more = first.more || rest.count() > limit;
+            return Ok(Names { entries, total: first.total, more });
+        }
+        self.pace().await;
+        self.keg.objects().names_after(kid, after, limit).map_err(|e| store_fault(kid, &e))
     }
 
     /// A commit.
@@ -141,17 +204,17 @@ impl View {
     pub async fn get_below(&self, entry: &Entry, path: &str) -> Result<Option<Entry>, Fault> {
         let mut entry = entry.clone();
         for part in path.split('/').filter(|part| !part.is_empty()) {
-            let Some(tree) = self.directory(&entry).await? else { return Ok(None) };
-            match tree.entries.get(part.as_bytes()) {
-                Some(next) => entry = next.clone(),
+            let Some(directory) = self.directory(&entry).await? else { return Ok(None) };
+            match self.name_in(&directory, part.as_bytes()).await? {
+                Some(next) => entry = next,
                 None => return Ok(None),
             }
         }
         Ok(Some(entry))
     }
 
-    /// The tree that an entry's names are in; `None` if it has none.
-    pub async fn directory(&self, entry: &Entry) -> Result<Option<Arc<Tree>>, Fault> {
+    /// The directory that an entry's names are in; `None` if it has none.
+    pub async fn directory(&self, entry: &Entry) -> Result<Option<Directory>, Fault> {
         let kid = match &entry.value {
             Value::Tree { kid, .. } => *kid,
             Value::Commit { kid } => self.commit(kid).await?.tree,
@@ -166,11 +229,11 @@ impl View {
         Ok(Some(self.tree(&kid).await?))
     }
 
-    /// The names in a directory; none if it is absent.
+    /// The names in a directory, the first [`MAX_NAMES`]; none if it is absent.
     pub async fn list(&self, path: &str) -> Result<Vec<(EntryName, Entry)>, Fault> {
         let Some(entry) = self.get(path).await? else { return Ok(Vec::new()) };
-        let Some(tree) = self.directory(&entry).await? else { return Ok(Vec::new()) };
-        Ok(tree.entries.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect())
+        let Some(directory) = self.directory(&entry).await? else { return Ok(Vec::new()) };
+        Ok(self.names(&directory, None, MAX_NAMES).await?.entries)
     }
 
     /// The document at a path; `None` if there is none.
@@ -260,14 +323,14 @@ impl View {
         while depth < names.len() {
             let missing = || Fault::nothing_at(location.display());
             let away = || pointers::away(self.keg.objects(), &entry).unwrap_or_else(missing);
-            let tree = self.directory(&entry).await?.ok_or_else(away)?;
+            let directory = self.directory(&entry).await?.ok_or_else(away)?;
             let last = depth + 1 == names.len();
             let mut name = names[depth].clone();
-            entry = match tree.entries.get(name.as_bytes()) {
-                Some(found) => found.clone(),
+            entry = match self.name_in(&directory, name.as_bytes()).await? {
+                Some(found) => found,
                 None if last => {
                     let longer = [name.as_bytes(), b".json"].concat();
-                    let found = tree.entries.get(longer.as_slice()).ok_or_else(missing)?.clone();
+                    let found = self.name_in(&directory, &longer).await?.ok_or_else(missing)?;
                     name = EntryName::new(longer).map_err(|_| missing())?;
                     location = location.ancestor(depth).join(&name);
                     found

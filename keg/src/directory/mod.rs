@@ -7,6 +7,7 @@
 mod differ;
 mod edit;
 mod make;
+mod page;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::{
 pub(crate) use differ::differing;
 pub(crate) use edit::{Changes, change, change_with};
 pub(crate) use make::put;
+pub use page::Names;
 
 /// Most names of a directory that is read into memory whole: some 4 GB of memory.
 const MAX_WHOLE: u64 = 1 << 24;

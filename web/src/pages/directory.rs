@@ -3,7 +3,7 @@
 
 use keg::{
     names::noun,
-    object::{Entry, EntryName, Tree, Value},
+    object::{Entry, EntryName, Value},
 };
 use maud::{Markup, html};
 use serde_json::{Map, Value as Json};
@@ -15,7 +15,7 @@ use crate::{
     error::Fault,
     format,
     location::Location,
-    view::{Found, View},
+    view::{Directory, Found, View},
 };
 
 /// Columns of a table.
@@ -25,13 +25,13 @@ const MAX_ROWS: usize = 200;
 
 /// The page of a directory.
 pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
-    let tree = view.directory(&found.entry).await?;
-    let tree = tree.ok_or_else(|| Fault::not_found("It is not a directory."))?;
+    let directory = view.directory(&found.entry).await?;
+    let directory = directory.ok_or_else(|| Fault::not_found("It is not a directory."))?;
     let title = found.location.display();
     let content = html! {
         h1 { span.path { (title) } }
         (summary(found))
-        (listing(view, &found.location, &tree, ask).await?)
+        (listing(view, &found.location, &directory, ask).await?)
     };
     Ok(Page::new(found, title, content).watching(view.seq, found.location.url()))
 }
@@ -40,13 +40,14 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
 pub async fn listing(
     view: &View,
     location: &Location,
-    tree: &Tree,
+    directory: &Directory,
     ask: &Ask,
 ) -> Result<Markup, Fault> {
-    if data::is_table(tree) {
-        return table(view, location, tree).await;
+    let after = ask.after.as_deref();
+    if directory.is_table() {
+        return table(view, location, directory, after).await;
     }
-    let (page, next) = data::page_of(tree, location, ask.after.as_deref())?;
+    let (page, next) = data::page_of(view, directory, location, after, data::PAGE).await?;
     Ok(html! {
         @if page.is_empty() { p.empty { "It is empty." } } @else { (files(location, &page)) }
         @if let Some(next) = next { (parts::more(&next, "The next 1,000")) }
@@ -54,8 +55,8 @@ pub async fn listing(
 }
 
 /// Entries as a list: what each is, its size, its KID.
-pub fn files(location: &Location, page: &[(&EntryName, &Entry)]) -> Markup {
-    let mut sorted: Vec<_> = page.to_vec();
+pub fn files(location: &Location, page: &[(EntryName, Entry)]) -> Markup {
+    let mut sorted: Vec<&(EntryName, Entry)> = page.iter().collect();
     // Directories first, as people expect; names stay in their order.
     sorted.sort_by_key(|(_, entry)| !is_directory(entry));
     html! {
@@ -125,9 +126,15 @@ fn summary(found: &Found) -> Markup {
     }
 }
 
-async fn table(view: &View, location: &Location, tree: &Tree) -> Result<Markup, Fault> {
+async fn table(
+    view: &View,
+    location: &Location,
+    directory: &Directory,
+    after: Option<&str>,
+) -> Result<Markup, Fault> {
+    let (page, next) = data::page_of(view, directory, location, after, MAX_ROWS).await?;
     let mut rows: Vec<(&EntryName, Map<String, Json>)> = Vec::new();
-    for (name, entry) in tree.entries.iter().take(MAX_ROWS) {
+    for (name, entry) in &page {
         let json = view.entry_json(entry).await?;
         rows.push((
             name,
@@ -160,13 +167,13 @@ async fn table(view: &View, location: &Location, tree: &Tree) -> Result<Markup, 
     let labels: Vec<String> = heads.iter().map(|head| parts::label(head)).collect();
     let heads: Vec<&str> =
         std::iter::once("Name").chain(labels.iter().map(String::as_str)).collect();
-    let total = tree.entries.len();
     Ok(html! {
         (parts::table("Rows", &heads, &cells))
-        @if total > cells.len() {
-            p.soft { (cells.len()) " of " (format::count(total as u64)) " rows; "
+        @if next.is_some() || after.is_some() {
+            p.soft { (cells.len()) " of " (format::count(directory.total())) " rows; "
                 a href=(format!("{}?json", location.url())) { "more as data" } "." }
         }
+        @if let Some(next) = next { (parts::more(&next, &format!("The next {MAX_ROWS}"))) }
     })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     format,
     location::url_of,
     overview::{self, Fate, Machine},
-    view::{Found, View},
+    view::{Found, MAX_NAMES, View},
 };
 
 /// Builds read for one page.
@@ -97,19 +97,23 @@ pub async fn apps(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
 pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
     let mut builds: Vec<(String, Build)> = Vec::new();
     let mut others = Vec::new();
-    let (mut total, mut read) = (0_u64, 0);
-    for (name, entry) in view.list("/builds").await? {
+    let mut read = 0;
+    let (names, total) = match view.directory(&found.entry).await? {
+        Some(all) => (view.names(&all, None, MAX_NAMES).await?.entries, all.total()),
+        None => (Vec::new(), 0),
+    };
+    for (name, entry) in names {
         let name = name.to_string_lossy();
         if !super::is_key(&name) {
             others.push(name);
             continue;
         }
-        total += 1;
         if read < MAX_BUILDS {
             read += 1;
             builds.extend(view.doc_below(&entry, "build.json").await?.map(|build| (name, build)));
         }
     }
+    let total = total.saturating_sub(others.len() as u64);
     builds.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
     builds.truncate(SHOWN_BUILDS);
     let mut rows = Vec::new();

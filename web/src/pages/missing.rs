@@ -55,13 +55,13 @@ pub async fn ways(view: &mut View, location: &Location) -> Markup {
 }
 
 async fn nearest(view: &View, found: &Found, sought: &EntryName) -> Markup {
-    let Ok(Some(tree)) = view.directory(&found.entry).await else { return html! {} };
+    let Ok(Some(directory)) = view.directory(&found.entry).await else { return html! {} };
+    let listed = view.names(&directory, None, crate::data::PAGE).await.unwrap_or_default();
     let sought = sought.to_string_lossy().to_lowercase();
-    let mut names: Vec<(usize, &EntryName)> = tree
+    let mut names: Vec<(usize, &EntryName)> = listed
         .entries
-        .keys()
-        .take(crate::data::PAGE)
-        .map(|name| (distance(&sought, &name.to_string_lossy().to_lowercase()), name))
+        .iter()
+        .map(|(name, _)| (distance(&sought, &name.to_string_lossy().to_lowercase()), name))
         .collect();
     names.sort();
     let url = found.location.url();

@@ -25,17 +25,17 @@ const OPEN: usize = 24;
 
 /// `/packages/debian/<suite>/pool/<name>_<version>_<arch>` and `/packages/pypi/wheels/<file>`.
 pub async fn page(view: &View, found: &Found, name: &str, ask: &Ask) -> Result<Page, Fault> {
-    let Some(tree) = view.directory(&found.entry).await? else {
+    let Some(directory) = view.directory(&found.entry).await? else {
         return super::code::page(view, found).await;
     };
     let about: Option<PackageFile> = view.doc_below(&found.entry, "package.json").await?;
     // A Debian package's tree has its files beside what is known about it.
-    let (location, files) = match (&about, tree.entries.get(&b"files"[..])) {
+    let (location, files) = match (&about, view.name_in(&directory, b"files").await?) {
         (Some(_), Some(entry)) => {
             let name = EntryName::new("files").expect("because it is a plain word");
-            (found.location.join(&name), view.directory(entry).await?)
+            (found.location.join(&name), view.directory(&entry).await?)
         }
-        _ => (found.location.clone(), Some(tree)),
+        _ => (found.location.clone(), Some(directory)),
     };
     let (title, rows) = match &about {
         Some(about) => (about.name.clone(), of_debian(about)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keg::object::{EntryName, Value};
+use keg::object::Value;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
@@ -39,8 +39,7 @@ pub async fn page(view: &View, found: &Found) -> Result<Page, Fault> {
         suites.push(group(view, &format!("Debian {suite}"), &pool, Some(&suite), of_pool).await?);
     }
     let wheels = group(view, "PyPI", "/packages/pypi/wheels", None, of_wheel_name).await?;
-    let tree = view.directory(&found.entry).await?;
-    let listing: Vec<_> = tree.iter().flat_map(|tree| tree.entries.iter()).collect();
+    let listing = view.list("/packages").await?;
     let content = html! {
         h1 { "Packages" }
         p.lead { "What apps are made of: each package a tree, imported once, verified, shared." }
@@ -81,28 +80,21 @@ async fn group(
     suite: Option<&str>,
     read: fn(&str) -> Option<Package>,
 ) -> Result<Markup, Fault> {
-    let names: Vec<(EntryName, _)> = view.list(path).await?;
-    let size: u64 = names
-        .iter()
-        .map(|(_, entry)| match entry.value {
-            Value::Tree { bytes, .. } => bytes,
-            _ => 0,
-        })
-        .sum();
-    let packages: Vec<Package> = names
-        .iter()
-        .take(MAX_LISTED)
-        .filter_map(|(name, _)| read(&name.to_string_lossy()))
-        .collect();
+    let Some(entry) = view.get(path).await? else { return Ok(html! {}) };
+    let Some(directory) = view.directory(&entry).await? else { return Ok(html! {}) };
+    let names = view.names(&directory, None, MAX_LISTED).await?;
+    let size = if let Value::Tree { bytes, .. } = entry.value { bytes } else { 0 };
+    let packages: Vec<Package> =
+        names.entries.iter().filter_map(|(name, _)| read(&name.to_string_lossy())).collect();
     Ok(html! {
         @if !packages.is_empty() {
             section {
                 h2 { a href=(url_of(path)) { (title) } }
                 p.soft {
-                    (format::count(names.len() as u64))
-                    (if names.len() == 1 { " package, " } else { " packages, " })
+                    (format::count(names.total))
+                    (if names.total == 1 { " package, " } else { " packages, " })
                     (format::bytes(size))
-                    @if names.len() > MAX_LISTED { "; the first " (MAX_LISTED) " are listed" } "."
+                    @if names.more { "; the first " (MAX_LISTED) " are listed" } "."
                 }
                 (package::list(None, &packages, suite, &Places::default()))
             }

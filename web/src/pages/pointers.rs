@@ -19,7 +19,7 @@ use crate::{
 
 /// The page of a pointer: where it leads, and, where it is a directory, what is in it.
 pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> {
-    let Some(tree) = view.directory(&found.entry).await? else {
+    let Some(directory) = view.directory(&found.entry).await? else {
         return Ok(directory::special(found));
     };
     let title = found.location.display();
@@ -27,7 +27,7 @@ pub async fn page(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
         h1 { span.path { (title) } }
         p.lead { "A pointer." }
         (parts::facts(&facts(&found.entry)))
-        (directory::listing(view, &found.location, &tree, ask).await?)
+        (directory::listing(view, &found.location, &directory, ask).await?)
     };
     Ok(Page::new(found, title, content).watching(view.seq, found.location.url()))
 }

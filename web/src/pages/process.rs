@@ -67,7 +67,7 @@ fn title(process: &Process) -> String {
     }
 }
 
-fn facts(process: &Process) -> Markup {
+fn facts(view: &View, process: &Process) -> Markup {
     let exit = match &process.exit {
         Json::Null => None,
         Json::Object(exit) => {
@@ -246,8 +246,9 @@ fn built(build: &Build) -> Markup {
 
 /// The size of an image: of its files, which its layers hold once more.
 async fn size_of(view: &View, image: &Kid) -> Markup {
-    let Ok(tree) = view.tree(image).await else { return html! {} };
-    match tree.entries.get(&b"rootfs"[..]).map(|entry| &entry.value) {
+    let Ok(directory) = view.tree(image).await else { return html! {} };
+    let rootfs = view.name_in(&directory, b"rootfs").await.ok().flatten();
+    match rootfs.as_ref().map(|entry| &entry.value) {
         Some(Value::Tree { bytes, entries, .. }) => html! {
             (format::bytes(*bytes)) " in " (format::count(*entries)) " entries"
         },

@@ -19,6 +19,9 @@ use crate::{
     view::{Found, View},
 };
 
+/// Layers of an image that are listed; there are four.
+const MAX_LAYERS: usize = 64;
+
 /// `/oci-images/<app>`, possibly `@K-…`.
 pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Page, Fault> {
     let Some((kid, commit, _)) = &found.within else {
@@ -135,9 +138,9 @@ async fn image(view: &View, found: &Found, config: &Json) -> Result<Markup, Faul
     };
     let mut rows = Vec::new();
     if let Some(layers) = view.get_below(&found.entry, "image/layers").await?
-        && let Some(tree) = view.directory(&layers).await?
+        && let Some(directory) = view.directory(&layers).await?
     {
-        for (name, entry) in &tree.entries {
+        for (name, entry) in view.names(&directory, None, MAX_LAYERS).await?.entries {
             let name = name.to_string_lossy();
             let Value::Tree { kid, bytes, entries } = &entry.value else { continue };
             rows.push(vec![

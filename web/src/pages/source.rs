@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::{Page, code, directory, parts, process::at};
 use crate::{
     ask::Ask,
+    data,
     error::Fault,
     location::{Location, url_of},
     view::{Found, View},
@@ -16,8 +17,9 @@ pub async fn page(view: &View, found: &Found, app: &str, ask: &Ask) -> Result<Pa
     let top = found.location.names().len() == 2;
     let title = if top { format!("Source of {app}") } else { found.location.title() };
     let body = match view.directory(&found.entry).await? {
-        Some(tree) => {
-            let (page, next) = crate::data::page_of(&tree, &found.location, ask.after.as_deref())?;
+        Some(directory) => {
+            let (after, here) = (ask.after.as_deref(), &found.location);
+            let (page, next) = data::page_of(view, &directory, here, after, data::PAGE).await?;
             html! {
                 @if page.is_empty() { p.empty { "It is empty." } }
                 @else { (directory::files(&found.location, &page)) }

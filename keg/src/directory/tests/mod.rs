@@ -54,6 +54,35 @@ fn levels(objects: &dyn Objects, kid: &Kid) -> BTreeMap<u8, usize> {
 }
 
 #[test]
+fn a_part_of_a_directory_is_what_the_whole_has_there() {
+    let keg = Keg::in_memory();
+    for count in [0, 1, 3, 4096, 30_000] {
+        let tree = numbered(count);
+        let kid = put(keg.objects(), &tree).unwrap().kid;
+        let all: Vec<_> = tree.entries.into_iter().collect();
+        for (after, limit) in
+            [(None, 1), (None, 1000), (Some(0), 2), (Some(4095), 1000), (Some(29_998), 5)]
+        {
+            let start = after.map_or(0, |after: usize| (after + 1).min(all.len()));
+            // Between two names as well as at one.
+            for after in [after.map(|n| format!("n-{n:07}")), after.map(|n| format!("n-{n:07}x"))] {
+                let after = after.map(name);
+                let page = keg.objects().names_after(&kid, after.as_ref(), limit).unwrap();
+                let end = (start + limit).min(all.len());
+                assert_eq!(page.entries, all[start..end], "{count} {after:?} {limit}");
+                assert_eq!((page.total, page.more), (count, end < all.len()));
+            }
+        }
+        assert_eq!(keg.objects().names_after(&kid, None, 0).unwrap().more, count > 0);
+        for (name, entry) in all.iter().step_by(999) {
+            let found = keg.objects().name_in(&kid, name.as_bytes()).unwrap();
+            assert_eq!(found.as_ref(), Some(entry));
+        }
+        assert_eq!(keg.objects().name_in(&kid, b"nowhere").unwrap(), None);
+    }
+}
+
+#[test]
 fn large_directories_are_split_and_read_like_others() {
     let keg = Keg::in_memory();
     let objects = keg.objects();
