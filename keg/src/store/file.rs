@@ -137,11 +137,14 @@ impl FileStore {
 
     pub(super) fn put_small(&self, kind: Kind, bytes: &[u8]) -> Result<Kid, StoreError> {
         let kid = kind.kid_of(bytes);
+        if self.log.relies_on(&kid)? {
+            return Ok(kid);
+        }
         // Cold trees are in packs.
-        let packed =
-            || Ok::<_, StoreError>(kind == Kind::Tree && self.packed_safe(&kid)?.is_some());
-        if !self.log.relies_on(&kid)? && !packed()? {
-            self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?;
+        let packed = if kind == Kind::Tree { self.packed_safe(&kid)? } else { None };
+        match packed {
+            Some(found) => self.rely_on_packed(&mut self.pending(), &found),
+            None => drop(self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?),
         }
         Ok(kid)
     }

@@ -18,7 +18,7 @@ use super::{
     StoreError,
     condemned::refresh,
     durable::{Flock, lock_file, start_writing, sync_dir},
-    io,
+    io, packs,
 };
 use crate::Kid;
 
@@ -46,6 +46,8 @@ pub(crate) struct Pending {
     files: HashMap<Kid, Waiting>,
     /// Fan-out directories whose names are not known to be durable.
     unsynced_dirs: BTreeSet<u8>,
+    /// Whether the names of packs are not.
+    unsynced_packs: bool,
     next: u64,
 }
 
@@ -78,16 +80,20 @@ impl Pending {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.unsynced_dirs.is_empty()
+        self.files.is_empty() && self.unsynced_dirs.is_empty() && !self.unsynced_packs
     }
 
     /// Notes that an object is relied upon whose name may be too young to be durable.
     pub(crate) fn rely_on(&mut self, kid: &Kid, meta: &std::fs::Metadata) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs() as i64);
-        if (now - meta.ctime()).abs() < FRESH {
+        if is_fresh(meta) {
             self.unsynced_dirs.insert(kid.as_bytes()[0]);
         }
+    }
+
+    /// Notes that an object is relied upon that is in a pack, whose names may be too young, too.
+    pub(crate) fn rely_on_packs(&mut self, home: &Path) {
+        let meta = std::fs::metadata(packs::directory(home));
+        self.unsynced_packs |= meta.is_ok_and(|meta| is_fresh(&meta));
     }
 
     /// A path in this process's own directory.
@@ -130,6 +136,10 @@ impl Pending {
     }
 
     fn rename_files(&mut self, home: &Path) -> Result<(), StoreError> {
+        if self.unsynced_packs {
+            packs::settle(home)?;
+            self.unsynced_packs = false;
+        }
         let kids: Vec<Kid> = self.files.keys().copied().collect();
         for kid in kids {
             place(home, &self.files[&kid].path, &object_path(home, &kid))?;
@@ -146,6 +156,13 @@ impl Pending {
         }
         Ok(())
     }
+}
+
+/// Whether a name changed so shortly ago that it may not be durable yet.
+fn is_fresh(meta: &std::fs::Metadata) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs() as i64);
+    (now - meta.ctime()).abs() < FRESH
 }
 
 /// Makes everything durable that was written to the Keg's file system.

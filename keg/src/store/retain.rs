@@ -8,7 +8,7 @@ use super::{
     file::checked,
     log::read_swept,
     packs::{Found, PackedBlob, Prefer},
-    pending::object_path,
+    pending::{Pending, object_path},
     verify::Verifying,
 };
 use crate::{
@@ -47,8 +47,9 @@ impl FileStore {
             Ok(meta) if meta.len() == size => meta,
             // What is condemned in a pack is written again: the pack may lose it.
             _ => {
-                let fits = |found: Found| found.recipe.size == size;
-                return Ok(self.packed_safe(kid)?.is_some_and(fits));
+                let fits = |found: &Found| found.recipe.size == size;
+                let found = self.packed_safe(kid)?.filter(fits);
+                return Ok(found.map(|found| self.rely_on_packed(&mut pending, &found)).is_some());
             }
         };
         if let Some(since) = table.since(kid)
@@ -58,6 +59,21 @@ impl FileStore {
         }
         pending.rely_on(kid, &meta);
         Ok(true)
+    }
+
+    /// Whoever made a pack may have died before it, or what is in it is a difference to, had a name
+    /// durably: the next sync makes sure of both.
+    pub(super) fn rely_on_packed(&self, pending: &mut Pending, found: &Found) {
+        pending.rely_on_packs(self.home());
+        let mut next = found.recipe.base;
+        while let Some(base) = next {
+            if let Ok(meta) = fs::metadata(object_path(self.home(), &base.kid)) {
+                pending.rely_on(&base.kid, &meta);
+            }
+            // One that cannot be read is found by whoever reads.
+            let found = self.packs.find_less_deep(&base.kid, base.depth).ok().flatten();
+            next = found.and_then(|found| found.recipe.base);
+        }
     }
 
     /// A small object that is only in segments in the trash.
@@ -143,7 +159,10 @@ impl FileStore {
         let found = match self.packs.find_now(kid)? {
             None if self.trash().revive_any(kid)? => self.packs.find_now(kid)?,
             found if table.since(kid).is_some() => found,
-            Some(_) => return Ok(Kept::Safe),
+            Some(found) => {
+                self.rely_on_packed(&mut self.pending(), &found);
+                return Ok(Kept::Safe);
+            }
             None => return Ok(Kept::Missing),
         };
         let Some(found) = found else { return Ok(Kept::Missing) };

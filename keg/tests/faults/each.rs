@@ -8,6 +8,7 @@ macro_rules! each_job {
             a_commit COMMIT,
             an_ingest INGEST,
             an_ingest_that_is_synced_at_once MANY,
+            a_large_file_that_changed CHANGED,
             a_collection GC,
             packing PACK,
             a_pull PULL,

@@ -44,6 +44,8 @@ pub const INGEST: Job =
     Job { name: "ingest", prepare: ingest_files, run: ingest_it, done: |keg| expect(keg, "/in") };
 pub const MANY: Job =
     Job { name: "many", prepare: many_files, run: ingest_it, done: |keg| expect(keg, "/in") };
+pub const CHANGED: Job =
+    Job { name: "changed", prepare: change_file, run: ingest_changed, done: changed };
 pub const GC: Job =
     Job { name: "gc", prepare: litter, run: collect, done: |keg| expect(keg, "/w") };
 pub const PACK: Job =
@@ -61,8 +63,8 @@ pub const WORKING: Job =
 pub const CREATE: Job =
     Job { name: "create", prepare: |_| (), run: commit, done: |keg| expect(keg, "/n/2") };
 
-pub const ALL: [Job; 11] =
-    [COMMIT, INGEST, MANY, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, CREATE];
+pub const ALL: [Job; 12] =
+    [COMMIT, INGEST, MANY, CHANGED, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, CREATE];
 
 /// Left alone, each job is done. The children of other tests enter here.
 #[test]
@@ -179,6 +181,35 @@ fn many_files(root: &Path) {
 fn ingest_it(keg: &Keg, root: &Path) -> Done {
     let entry = ingest(keg.objects(), &root.join("dir"), &IngestOptions::default())?;
     commit_txn(keg, Txn::new("t", "m").set(path("/in"), entry))
+}
+
+/// A file that is stored as a difference when it has changed. Most of it is a hole.
+fn large(version: u8) -> Vec<u8> {
+    let mut bytes = vec![0; (8 << 20) + 5000];
+    bytes[5_000_000..5_100_000].copy_from_slice(&noise(1, 100_000));
+    bytes[5_050_000] = version;
+    bytes[17] = version;
+    bytes
+}
+
+fn change_file(root: &Path) {
+    new_keg(root);
+    std::fs::create_dir(root.join("dir")).unwrap();
+    std::fs::write(root.join("dir/large"), large(1)).unwrap();
+    ingest_it(&Keg::open(&root.join("keg")).unwrap(), root).unwrap();
+    std::fs::write(root.join("dir/large"), large(2)).unwrap();
+}
+
+fn ingest_changed(keg: &Keg, root: &Path) -> Done {
+    let before = keg.get(&path("/in"))?.and_then(|entry| entry.kid());
+    let options = IngestOptions { before, ..IngestOptions::default() };
+    let entry = ingest(keg.objects(), &root.join("dir"), &options)?;
+    commit_txn(keg, Txn::new("t", "m").set(path("/in"), entry))
+}
+
+fn changed(keg: &Keg) {
+    let entry = keg.get(&path("/in/large")).unwrap().unwrap();
+    assert!(keg.objects().blob(&entry.kid().unwrap()).unwrap() == large(2));
 }
 
 fn ingested(root: &Path) {

@@ -155,6 +155,7 @@ power! {
     commit COMMIT,
     ingest INGEST,
     ingest_of_many MANY,
+    a_large_file_that_changed CHANGED,
     collection GC,
     packing PACK,
     pull PULL,

@@ -63,7 +63,16 @@ impl PackedBlob {
             end
         });
         let ends = ends.collect();
-        Self { set: set.clone(), kid, found, ends, current: None, base: None, prefer, held: Vec::new() }
+        Self {
+            set: set.clone(),
+            kid,
+            found,
+            ends,
+            current: None,
+            base: None,
+            prefer,
+            held: Vec::new(),
+        }
     }
 
     /// What it is, as its recipe says.
