@@ -7,6 +7,7 @@ mod cas;
 mod edit;
 mod first;
 mod floor;
+mod followers;
 mod growth;
 mod kegs;
 mod machine;
@@ -61,7 +62,7 @@ struct Bench {
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 11] = [
+const TABLES: [(&str, Measure); 12] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
@@ -69,6 +70,7 @@ const TABLES: [(&str, Measure); 11] = [
     ("memory", memory::measure),
     ("store", store::measure),
     ("cas", cas::measure),
+    ("followers", followers::measure),
     ("wire", wire::measure),
     ("machine", floor::measure),
     ("versions", versions::measure),

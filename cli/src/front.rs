@@ -36,6 +36,8 @@ const MAX_HEADERS: usize = 128;
 const MAX_BUFFER: usize = 128 * 1024;
 /// Open files for other things than connections: the store, pipes of processes, watches.
 const SPARE_FILES: u64 = 2048;
+/// Connections that are kept for requests that end.
+const FOR_REQUESTS: usize = 1024;
 /// How long a client may leave what is sent to it unread, or not acknowledge it.
 const CLIENT_STALL: Duration = Duration::from_secs(120);
 /// Pause after an error that concerns all connections, such as no free file descriptor.
@@ -46,7 +48,8 @@ const ENDLESS: &str = "text/event-stream";
 /// What clients may take.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; more wait in the listener's queue.
+    /// Connections at a time; more wait in the listener's queue, where it does not take long, as
+    /// only those have no end that [`Limits::followers`] counts.
     pub connections: usize,
     /// For the head of a request, and for a connection without one.
     pub head: Duration,
@@ -56,8 +59,32 @@ pub struct Limits {
 
 impl Limits {
     /// Those of a running Keg.
-    pub const USUAL: Self =
-        Self { connections: 512, head: Duration::from_secs(30), farewell: Duration::from_secs(10) };
+    pub const USUAL: Self = Self {
+        connections: 11_264,
+        head: Duration::from_secs(30),
+        farewell: Duration::from_secs(10),
+    };
+
+    /// The same with no more connections than this process may have open files. It is allowed as
+    /// many as are needed, as far as the machine lets it.
+    pub fn fitting(self) -> Self {
+        let wanted = self.connections as u64 + SPARE_FILES;
+        let Rlimit { mut current, maximum } = getrlimit(Resource::Nofile);
+        let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        if current.is_some_and(|current| current < most)
+            && setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).is_ok()
+        {
+            current = Some(most);
+        }
+        let files = current.map_or(wanted, |current| current.min(wanted));
+        let fit = files.saturating_sub(SPARE_FILES.min(files / 2));
+        Self { connections: usize::try_from(fit).unwrap_or(self.connections), ..self }
+    }
+
+    /// How many connections may be event streams: the others are for requests that end.
+    pub fn followers(&self) -> usize {
+        self.connections - FOR_REQUESTS.min(self.connections / 2)
+    }
 }
 
 /// Serves until `stop`, then for as long as requests that are under way need, within the limit.
@@ -70,7 +97,6 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    raise_file_limit(limits.connections as u64);
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let front = Front { router, limits, stopping: watch::Sender::new(false) };
@@ -88,17 +114,6 @@ pub async fn serve(
     };
     LocalSet::new().run_until(farewell).await;
     Ok(())
-}
-
-/// Lets every client have a connection, and the processes that answer them their pipes. Where the
-/// machine allows less, connections wait for free descriptors.
-fn raise_file_limit(connections: u64) {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = connections + SPARE_FILES;
-    let wanted = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    if current.is_some_and(|current| current < wanted) {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
-    }
 }
 
 struct Front {

@@ -54,15 +54,16 @@ async fn serve_front(
     listener: TcpListener,
 ) -> Result<(), CommandError> {
     let about = running.clone();
+    let limits = Limits::USUAL.fitting();
     let router = Router::new()
         .route("/-/keg.json", get(move || async move { Json(about) }))
         .merge(receiver::http::router(receiver::Context::new(keg.clone())))
         .merge(registry::router(keg.clone()))
         .merge(peer::router(keg.clone(), peer::Pushes::Loopback))
-        .fallback_service(web::router(keg.clone()));
+        .fallback_service(web::router(keg.clone(), limits.followers()));
     let router = web::guard(router);
     let _row = keg::process::register(&keg, "service/front", &running.url)?;
-    Ok(front::serve(listener, router, Limits::USUAL, terminated()).await?)
+    Ok(front::serve(listener, router, limits, terminated()).await?)
 }
 
 async fn router(keg: Arc<Keg>, listener: TcpListener) -> Result<(), CommandError> {

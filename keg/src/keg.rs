@@ -21,7 +21,7 @@ use crate::{
     path::NamePath,
     store::{FileStore, MAX_CANDIDATES, Master, MemoryStore, Objects, Root, StoreError},
     stream::Streams,
-    watch::{Watch, WatchError},
+    watch::{Rings, Watch, WatchError},
 };
 
 /// An open Keg. Cloning is cheap and shares everything; any number of processes may have the same
@@ -308,6 +308,14 @@ impl Keg {
                 Err(NamesError::Ambiguous { prefix: prefix.clone(), candidates })
             }
         }
+    }
+
+    /// What tells that there is a new version.
+    ///
+    /// # Errors
+    /// The system's notification cannot be used.
+    pub fn rings(&self) -> Result<Rings, WatchError> {
+        Rings::new(self)
     }
 
     /// Follows a path and everything below it, from version `since` (`None`: from now) on.

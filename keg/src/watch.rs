@@ -45,6 +45,29 @@ impl From<StoreError> for WatchError {
     }
 }
 
+/// Tells that the Keg has changed, not how: for those who share a [`Watch`].
+#[derive(Clone)]
+pub struct Rings(Arc<Bell>);
+
+impl Rings {
+    pub(crate) fn new(keg: &Keg) -> Result<Self, WatchError> {
+        keg.bell().map(Self).map_err(WatchError::Wait)
+    }
+
+    /// How often it was heard so far: ask before looking at the watch.
+    pub fn heard(&self) -> u64 {
+        self.0.rings()
+    }
+
+    /// Waits until it was heard more often. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The system's notification failed.
+    pub async fn after(&self, heard: u64) -> Result<(), WatchError> {
+        self.0.rung(heard).await.map_err(WatchError::Wait)
+    }
+}
+
 /// A follower of one path and everything below it.
 ///
 /// Changes are computed by comparing versions, so a watch that was away, or is resumed by another

@@ -2,7 +2,7 @@
 //! as data.
 //!
 //! [`view`] reads one version of the namespace; [`pages`] makes HTML of it, [`data`] JSON, [`raw`]
-//! bytes; [`live`] follows changes and logs; [`put`] is the one way to write; [`search`] resolves
+//! bytes; [`live`] follows changes and logs, [`feed`] for many at once; [`put`] is the one way to write; [`search`] resolves
 //! KIDs, process numbers and names; [`guard`] keeps other sites out. The web reads every subtree
 //! and writes only `/apps`.
 
@@ -12,6 +12,7 @@ mod data;
 mod deploys;
 mod docs;
 mod error;
+mod feed;
 mod format;
 mod guard;
 mod highlight;

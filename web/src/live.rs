@@ -9,35 +9,40 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use keg::{
-    Change, Keg, NamePath,
+    Keg, NamePath,
     stream::{StreamError, StreamReader},
-    watch::{Watch, WatchError},
+    watch::WatchError,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{data, error::Fault, format::sentence, stream_text};
+use crate::{
+    error::Fault,
+    feed::{Feeds, Follower},
+    format::sentence,
+    stream_text,
+};
 
-/// Most event streams at once, over all clients.
-const MAX_FOLLOWERS: usize = 256;
 /// Silence after which a comment is sent, so that a connection that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest line that is waited for; a longer one is sent in pieces.
 const MAX_LINE: usize = 64 * 1024;
 
 /// Counts the followers.
-#[derive(Clone)]
-pub struct Followers(Arc<Semaphore>);
-
-impl Default for Followers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_FOLLOWERS)))
-    }
+pub struct Followers {
+    places: Arc<Semaphore>,
+    most: usize,
+    feeds: Feeds,
 }
 
 impl Followers {
+    /// `most`: event streams at once, over all clients.
+    pub fn new(most: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), most, feeds: Feeds::default() }
+    }
+
     fn join(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
-            let message = format!("{MAX_FOLLOWERS} others follow changes already.");
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let message = format!("{} others follow changes already.", self.most);
             Fault::new(StatusCode::SERVICE_UNAVAILABLE, message)
                 .hint("Close some pages, try again.")
         })
@@ -56,20 +61,20 @@ impl Followers {
         since: Option<u64>,
     ) -> Result<Response<Body>, Fault> {
         let permit = self.join()?;
-        let watch = match keg.watch(path, since) {
-            Ok(watch) => watch,
+        let follower = match self.feeds.follow(keg, path, since) {
+            Ok(follower) => follower,
             Err(error) => return refused(&error),
         };
-        let first = format!("retry: 1000\n: from version {}\n\n", watch.seq());
-        let state = Some((Some(first), watch, permit));
+        let first = format!("retry: 1000\n: from version {}\n\n", follower.seq());
+        let state = Some((Some(first), follower, permit));
         Ok(events(stream::unfold(state, |state| async move {
-            let (first, mut watch, permit) = state?;
+            let (first, mut follower, permit) = state?;
             if let Some(first) = first {
-                return Some((Ok(Bytes::from(first)), Some((None, watch, permit))));
+                return Some((Ok(Bytes::from(first)), Some((None, follower, permit))));
             }
             tokio::task::yield_now().await;
-            let (text, more) = next_changes(&mut watch).await;
-            Some((Ok(Bytes::from(text)), more.then_some((None, watch, permit))))
+            let (text, more) = next_changes(&mut follower).await;
+            Some((Ok(text), more.then_some((None, follower, permit))))
         })))
     }
 
@@ -112,31 +117,12 @@ pub fn stream_fault(error: &StreamError) -> Fault {
     }
 }
 
-async fn next_changes(watch: &mut Watch) -> (String, bool) {
-    match tokio::time::timeout(HEARTBEAT, watch.next()).await {
-        Err(_) => (": \n\n".to_owned(), true),
-        Ok(Ok(changes)) => (change_events(&changes), true),
-        Ok(Err(error)) => (ending(&error), false),
+async fn next_changes(follower: &mut Follower) -> (Bytes, bool) {
+    match tokio::time::timeout(HEARTBEAT, follower.next()).await {
+        Err(_) => (Bytes::from_static(b": \n\n"), true),
+        Ok(Ok(events)) => (events, true),
+        Ok(Err(error)) => (Bytes::from(ending(&error)), false),
     }
-}
-
-fn change_events(changes: &[Change]) -> String {
-    let mut text = String::new();
-    for (at, change) in changes.iter().enumerate() {
-        let json = serde_json::json!({
-            "seq": change.seq,
-            "commit": change.commit,
-            "path": change.path.as_str(),
-            "old": change.old.as_ref().map(data::value),
-            "new": change.new.as_ref().map(data::value),
-        });
-        // Only the last change of a version moves the id: who reconnects misses none.
-        if changes.get(at + 1).is_none_or(|next| next.seq != change.seq) {
-            text.push_str(&format!("id: {}\n", change.seq));
-        }
-        text.push_str(&format!("event: change\ndata: {json}\n\n"));
-    }
-    text
 }
 
 fn refused(error: &WatchError) -> Result<Response<Body>, Fault> {

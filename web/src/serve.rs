@@ -41,9 +41,10 @@ struct Web {
 
 /// Every path of the namespace as a page, as data, as bytes or as a stream of changes; `/-/…` for
 /// what is no path: search, values by KID, streams, the style sheet. Meant as the fallback of a
-/// service's routes, behind [`crate::guard`].
-pub fn router(keg: Arc<Keg>) -> Router {
-    let web = Arc::new(Web { keg, followers: Followers::default() });
+/// service's routes, behind [`crate::guard`]. `followers`: the most event streams at once; whoever
+/// comes then is told so.
+pub fn router(keg: Arc<Keg>, followers: usize) -> Router {
+    let web = Arc::new(Web { keg, followers: Followers::new(followers) });
     Router::new()
         .route("/-/search", any(answer_search))
         .route("/-/kid/{*rest}", any(answer_kid))

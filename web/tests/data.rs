@@ -76,6 +76,31 @@ async fn long_listings_come_in_pages() {
 }
 
 #[tokio::test]
+async fn whoever_cannot_follow_any_more_is_told_so() {
+    let keg = keg::Keg::in_memory();
+    let filled = support::fixture::fill(&keg).expect("the fixture is valid");
+    let world = World::serve_few(keg, filled, 2).await;
+    let mut followers = Vec::new();
+    for _ in 0..2 {
+        let mut events = world.events("/apps?watch", &[]).await;
+        events.until("from version").await;
+        followers.push(events);
+    }
+    let stream = world.filled.running_stream.clone();
+    for url in ["/apps?watch", &format!("/-/stream/{stream}?from=0")] {
+        let answer = world.get(url).await;
+        assert_eq!(answer.status, 503, "{url}: {}", answer.text());
+        assert!(answer.text().contains("2 others follow changes already"), "{}", answer.text());
+    }
+    let path: NamePath = "/apps/atlas/new.json".parse().expect("a path");
+    let txn = Txn::new("test", "change").set_json(path, json!({}));
+    let seq = world.keg.commit(txn).expect("committed").seq;
+    for events in &mut followers {
+        events.until(&format!("id: {seq}\n")).await;
+    }
+}
+
+#[tokio::test]
 async fn writing_is_compare_and_swap_below_apps() {
     let world = World::new().await;
     let url = "/apps/atlas/config.json";

@@ -259,7 +259,7 @@ async fn a_new_keg_says_how_to_begin() {
     let keg = keg::Keg::in_memory();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let routes = web::guard(web::router(std::sync::Arc::new(keg.clone())));
+    let routes = web::guard(web::router(std::sync::Arc::new(keg.clone()), 256));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     let filled = support::fixture::Filled::none();
     let world = World { keg, filled, address };

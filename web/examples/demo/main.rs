@@ -41,7 +41,7 @@ async fn main() -> fixture::Result<()> {
             }
         });
     }
-    let routes = web::guard(web::router(Arc::new(keg)));
+    let routes = web::guard(web::router(Arc::new(keg), 256));
     axum::serve(listener, routes).await?;
     Ok(())
 }

@@ -50,9 +50,14 @@ impl World {
     }
 
     pub async fn serve(keg: Keg, filled: Filled) -> Self {
+        Self::serve_few(keg, filled, 256).await
+    }
+
+    /// At most so many may follow changes.
+    pub async fn serve_few(keg: Keg, filled: Filled, followers: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let routes = web::guard(web::router(Arc::new(keg.clone())));
+        let routes = web::guard(web::router(Arc::new(keg.clone()), followers));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { keg, filled, address }
     }
