@@ -50,6 +50,17 @@ fn protocols() {
     let dir = shallow.dir.display().to_string();
     repo.git(&["clone", "-q", "--depth=3", &world.app_url("blog"), &dir]).expect(true, &[]);
     assert_eq!(shallow.ask(&["rev-list", "--count", "HEAD"]), "3");
+    // And a repository that has nothing yet; more of the history comes when it is asked for.
+    let one = Repo { dir: world.path("one") };
+    let dir = one.dir.display().to_string();
+    repo.git(&["init", "-q", &dir]).expect(true, &[]);
+    let url = world.app_url("blog");
+    one.git(&["fetch", "-q", "--depth=1", &url, "main"]).expect(true, &[]);
+    assert_eq!(one.ask(&["rev-list", "--count", "FETCH_HEAD"]), "1");
+    one.git(&["fetch", "-q", "--deepen=4", &url, "main"]).expect(true, &[]);
+    assert_eq!(one.ask(&["rev-list", "--count", "FETCH_HEAD"]), "5");
+    one.git(&["fetch", "-q", "--unshallow", &url, "main"]).expect(true, &[]);
+    assert_eq!(one.ask(&["rev-list", "--count", "FETCH_HEAD"]), "61");
     let blobless = Repo { dir: world.path("blobless") };
     let dir = blobless.dir.display().to_string();
     let filter = "--filter=blob:none";
