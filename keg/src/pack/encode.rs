@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use super::{
     delta::{self, CHUNK, Op, chunk_name},
+    mentions,
     report::Counts,
     select::Item,
     sources::Sources,
@@ -14,8 +15,8 @@ use crate::{
     store::{
         StoreError, io,
         packs::{
-            Base, MAX_BLOCK, MAX_DEPTH, MAX_OBJECTS, MAX_PREFIX, MAX_TABLE, PackSet, PackWriter,
-            Piece, Recipe, Source, compress,
+            Base, MAX_BLOCK, MAX_DEPTH, MAX_OBJECTS, MAX_PREFIX, MAX_TABLE, MAX_WITHIN, PackSet,
+            PackWriter, Piece, Recipe, Source, Within, bare, compress,
         },
     },
 };
@@ -28,8 +29,8 @@ const PATCH_LEVEL: i32 = 15;
 const PART_LEVEL: i32 = 6;
 /// Packed alone, quickly, an object says what a patch is worth.
 const ALONE_LEVEL: i32 = 1;
-/// What a patch costs besides its frame: recipe, base and block.
-const PATCH_COST: usize = 64;
+/// What a patch costs besides its frame: its recipe, and its base in the list.
+const PATCH_COST: usize = 44;
 /// Most chunks that are remembered to be used again: 64 GiB, 90 MB of memory.
 const MAX_CHUNKS: usize = 1 << 21;
 /// Room in the table for one more object of any size that fits into a pack.
@@ -70,6 +71,8 @@ pub(super) enum Packed {
 pub(super) struct Encoder<'a> {
     from: &'a Sources<'a>,
     bounds: &'a HashMap<Kid, u8>,
+    /// The KIDs of all that is packed in this run, sorted.
+    own: &'a [Kid],
     level: i32,
     writer: PackWriter,
     /// The open frame.
@@ -95,12 +98,14 @@ impl<'a> Encoder<'a> {
     pub(super) fn new(
         from: &'a Sources<'a>,
         bounds: &'a HashMap<Kid, u8>,
+        own: &'a [Kid],
         path: PathBuf,
         level: i32,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             from,
             bounds,
+            own,
             level,
             writer: PackWriter::create(path)?,
             frame: Vec::with_capacity(MAX_BLOCK),
@@ -130,26 +135,27 @@ impl<'a> Encoder<'a> {
         if !fits || bytes.is_empty() || item.kind.kid_of(&bytes) != item.kid {
             return Ok((Packed::Damaged, 0));
         }
-        let mut pieces = Vec::new();
         let base = self.base_of(item);
-        let patched = match &base {
-            Some(base) => self.patch(base, &bytes, &mut pieces)?,
-            None => false,
-        };
-        let packed = if patched {
+        let (kind, kid) = (item.kind, item.kid);
+        let (pieces, within) = (Vec::new(), Within::default());
+        let mut recipe = Recipe { kind, size, base, pieces, within };
+        let packed = if self.patch(&bytes, &mut recipe)? {
             Packed::Patched
-        } else if size >= LARGE {
-            self.cut(&bytes, &mut pieces)?;
-            Packed::Chunked
         } else {
-            let place = self.push(&bytes)?;
-            add_slice(&mut pieces, place, bytes.len());
-            Packed::Solid
+            recipe.base = None;
+            if size >= LARGE {
+                self.cut(&bytes, &mut recipe.pieces)?;
+                Packed::Chunked
+            } else {
+                let place = self.push(&bytes)?;
+                add_slice(&mut recipe.pieces, place, bytes.len());
+                Packed::Solid
+            }
         };
-        let base = base.filter(|_| patched);
-        self.depths.insert(item.kid, base.map_or(0, |base| base.depth));
-        self.table += 64 + pieces.len() * 16;
-        self.recipes.push((item.kid, Recipe { kind: item.kind, size, base, pieces }));
+        self.depths.insert(kid, recipe.depth());
+        let Within { names, frame } = &recipe.within;
+        self.table += 96 + recipe.pieces.len() * 16 + names.len() * 36 + frame.len();
+        self.recipes.push((kid, recipe));
         Ok((packed, size))
     }
 
@@ -166,18 +172,16 @@ impl<'a> Encoder<'a> {
         found.next()
     }
 
-    fn patch(
-        &mut self,
-        base: &Base,
-        bytes: &[u8],
-        pieces: &mut Vec<Piece>,
-    ) -> Result<bool, StoreError> {
+    /// Makes a recipe that builds upon its base, if that pays.
+    fn patch(&mut self, bytes: &[u8], recipe: &mut Recipe) -> Result<bool, StoreError> {
+        let Some(base) = recipe.base else { return Ok(false) };
         // One that cannot be read is no base, and fsck names it.
         let Some(before) = self.from.base(&base.kid)? else { return Ok(false) };
         if bytes.len() < LARGE as usize {
-            return self.patch_small(&before, bytes, pieces);
+            return self.patch_small(&before, bytes, recipe);
         }
         let Some(ops) = delta::plan(&before, bytes) else { return Ok(false) };
+        let pieces = &mut recipe.pieces;
         for op in ops {
             match op {
                 Op::Copy { from, len } => {
@@ -198,18 +202,36 @@ impl<'a> Encoder<'a> {
         &mut self,
         before: &[u8],
         bytes: &[u8],
-        pieces: &mut Vec<Piece>,
+        recipe: &mut Recipe,
     ) -> Result<bool, StoreError> {
         if before.len() > MAX_PREFIX {
             return Ok(false);
         }
-        let frame = pack(before, bytes, PATCH_LEVEL)?;
+        let mut frame = pack(before, bytes, PATCH_LEVEL)?;
         let alone = pack(&[], bytes, ALONE_LEVEL)?;
         // A solid frame does better than one object alone.
         if (frame.len() + PATCH_COST) * 2 > alone.len() {
             return Ok(false);
         }
-        self.add_patch(&frame, bytes.len(), &(0..before.len()), pieces)?;
+        if recipe.kind == Kind::Tree {
+            let names = mentions::new(before, bytes, self.own);
+            let prefix = [before, names.as_flattened()].concat();
+            if !names.is_empty() && prefix.len() <= MAX_PREFIX {
+                frame = pack(&prefix, bytes, PATCH_LEVEL)?;
+                recipe.within.names = names.into_iter().map(Kid::from_bytes).collect();
+            }
+        }
+        if bare(&frame).len() > MAX_WITHIN {
+            if !recipe.within.names.is_empty() {
+                recipe.within.names.clear();
+                frame = pack(before, bytes, PATCH_LEVEL)?;
+            }
+            self.add_patch(&frame, bytes.len(), &(0..before.len()), &mut recipe.pieces)?;
+            return Ok(true);
+        }
+        recipe.within.frame = bare(&frame).to_vec();
+        let source = Source::Within { prefix: before.len() as u32 };
+        recipe.pieces.push(Piece { len: bytes.len() as u64, source });
         Ok(true)
     }
 

@@ -164,7 +164,7 @@ fn first_block(recipe: &Recipe) -> u64 {
 fn block_of(source: &Source) -> Option<u64> {
     match source {
         Source::Slice { block, .. } | Source::Patch { block, .. } => Some(*block),
-        Source::Copy { .. } => None,
+        Source::Copy { .. } | Source::Within { .. } => None,
     }
 }
 
@@ -181,7 +181,7 @@ fn uses(kept: &[Kept]) -> BTreeMap<At, Use> {
                 Source::Patch { block, .. } => {
                     uses.entry((one.pack, block)).or_default().whole = true;
                 }
-                Source::Copy { .. } => {}
+                Source::Copy { .. } | Source::Within { .. } => {}
             }
         }
     }
@@ -270,7 +270,7 @@ impl Output {
     fn recipe(&self, one: &Kept, moved: &HashMap<At, Moved>) -> Option<Recipe> {
         let place = |piece: &Piece| {
             let source = match piece.source {
-                Source::Copy { .. } => piece.source,
+                Source::Copy { .. } | Source::Within { .. } => piece.source,
                 Source::Patch { block, from, prefix } => {
                     let Moved::Whole(block) = moved.get(&(one.pack, block))? else { return None };
                     Source::Patch { block: *block, from, prefix }

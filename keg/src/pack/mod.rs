@@ -15,6 +15,7 @@ mod encode;
 mod generations;
 mod hot;
 mod join;
+mod mentions;
 mod rehydrate;
 mod remove;
 mod report;

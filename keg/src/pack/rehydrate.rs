@@ -95,7 +95,7 @@ fn place(set: &PackSet, found: &Found) -> (Kid, u64, u32, u8) {
     let (block, start) = match lowest.recipe.pieces.first().map(|piece| piece.source) {
         Some(Source::Slice { block, start }) => (block, start),
         Some(Source::Patch { block, .. }) => (block, 0),
-        Some(Source::Copy { .. }) | None => (u64::MAX, 0),
+        Some(Source::Copy { .. } | Source::Within { .. }) | None => (u64::MAX, 0),
     };
     (lowest.pack, block, start, depth)
 }

@@ -83,6 +83,8 @@ impl<'a> Run<'a> {
         let (set, level) = (self.set.clone(), self.level());
         let sources = Sources { home: self.home, set: &set, objects: self.objects };
         let bounds = encode::bounds(&set)?;
+        let mut own: Vec<Kid> = cold.iter().map(|item| item.kid).collect();
+        own.sort_unstable();
         let mut open: Option<Encoder<'_>> = None;
         let mut batch: Vec<Kid> = Vec::new();
         for item in cold {
@@ -98,7 +100,7 @@ impl<'a> Run<'a> {
                 Some(encoder) => encoder,
                 None => {
                     let path = self.pending.new_path(self.home)?;
-                    open.insert(Encoder::new(&sources, &bounds, path, level)?)
+                    open.insert(Encoder::new(&sources, &bounds, &own, path, level)?)
                 }
             };
             let packed = encoder.add(item)?;

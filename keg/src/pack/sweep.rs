@@ -154,7 +154,7 @@ fn weigh(pack: &Pack, keep: &dyn Fn(&Kid, &Pack, &Recipe) -> bool) -> (u64, u64)
 fn weight_of(piece: &Piece) -> u64 {
     match piece.source {
         Source::Slice { .. } => piece.len,
-        Source::Patch { .. } => piece.len / PATCH_PART,
+        Source::Patch { .. } | Source::Within { .. } => piece.len / PATCH_PART,
         Source::Copy { .. } => 0,
     }
 }

@@ -21,7 +21,8 @@ pub(crate) const GC: &str = "gc";
 /// first of them for damage.
 pub(crate) const SHARDS: &str = "shards";
 /// The features this version knows without which a Keg cannot be read.
-const KNOWN: [&str; 4] = [GC, super::packs::FEATURE, super::packs::TREES, SHARDS];
+const KNOWN: [&str; 5] =
+    [GC, super::packs::FEATURE, super::packs::TREES, super::packs::LISTED, SHARDS];
 
 /// The parsed `format.json`. None of its members may be missing: a damaged name is not a feature less.
 #[derive(Serialize, Deserialize)]

@@ -124,12 +124,13 @@ fn packs(keg: &Keg) {
         let file = entry.unwrap().path();
         let bytes = fs::read(&file).unwrap();
         match file.extension().and_then(|kind| kind.to_str()) {
-            Some("idx") => keep("pack-index", "used", &bytes),
+            Some("idx") => keep("pack-index", "used", &in_order(bytes)),
             Some("pack") => {
                 keep("pack-data", "used", &bytes);
+                let end = bytes.len() - 48;
                 let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-                let table = long(bytes.len() - 40) as usize;
-                keep("pack-recipe", "all", &bytes[table..bytes.len() - 40]);
+                let (table, names) = (long(end) as usize, long(end + 8) as usize);
+                keep("pack-recipe", "all", &bytes[table + names * 32..end]);
                 let mut at = 8;
                 while at < table {
                     let stored = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -141,6 +142,17 @@ fn packs(keg: &Keg) {
             _ => {}
         }
     }
+}
+
+/// An index with the numbers of the list that its decoder has.
+fn in_order(mut index: Vec<u8>) -> Vec<u8> {
+    let end = index.len() - 32;
+    for (number, row) in index[56..end].chunks_mut(4).enumerate() {
+        row[..2].copy_from_slice(&(number as u16).to_le_bytes());
+    }
+    let sum = blake3::hash(&index[..end]);
+    index[end..].copy_from_slice(sum.as_bytes());
+    index
 }
 
 fn collections(keg: &Keg, dir: &Path) {

@@ -63,3 +63,38 @@ fn a_damaged_pack_is_not_joined_and_nothing_is_lost() {
     assert_eq!((report.joined.packs, report.joined.left.len()), (0, 4), "{report:?}");
     assert_eq!(list(&keg).unwrap().len(), 4);
 }
+
+#[test]
+fn packs_of_the_first_format_are_joined_with_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let keg = Keg::create(dir.path()).unwrap();
+    let mut bytes = noise(900, 60_000);
+    let kids: Vec<Kid> = (0..3)
+        .map(|number| {
+            let kid = night(&keg, number, &mut bytes);
+            pack_all(&keg);
+            kid
+        })
+        .collect();
+    // Two texts, and one that differs from the first.
+    let first = b"The quick brown fox jumps over the lazy dog. ".repeat(50);
+    let third = [&first[..1000], b"Sphinx of black quartz, judge my vow. "].concat();
+    let mut golden =
+        include_str!("../golden/pack.txt").lines().map(|line| hex::decode(line).unwrap());
+    let data = golden.next().unwrap();
+    let name = dir.path().join("packs").join(Kid::of_blob(&data).to_hex());
+    std::fs::write(name.with_extension("pack"), data).unwrap();
+    std::fs::write(name.with_extension("idx"), golden.next().unwrap()).unwrap();
+    let fresh = Keg::open(dir.path()).unwrap();
+    assert_eq!(fresh.objects().blob(&Kid::of_blob(&third)).unwrap(), third);
+    let report = pack_all(&keg);
+    assert_eq!((report.joined.packs, report.joined.into), (4, 1), "{report:?}");
+    assert!(!name.with_extension("pack").exists());
+    for keg in [&keg, &fresh, &Keg::open(dir.path()).unwrap()] {
+        for text in [&first, &third, &noise(1, 100)] {
+            assert_eq!(&keg.objects().blob(&Kid::of_blob(text)).unwrap(), text);
+        }
+        kids.iter().for_each(|kid| assert_eq!(keg.objects().blob(kid).unwrap().len(), 60_000));
+        assert!(check(keg).is_clean());
+    }
+}

@@ -277,9 +277,9 @@ fn a_keg_with_packs_says_so_before_it_has_any() {
     let format = || std::fs::read_to_string(sample.home().join("format.json")).unwrap();
     assert!(!format().contains("packs"));
     pack_all(&sample.keg);
-    assert!(format().contains(r#""incompat":["packs"]"#), "{}", format());
+    assert!(format().contains(r#""incompat":["listed-packs","packs"]"#), "{}", format());
     pack_all(&sample.keg);
-    assert!(format().contains(r#""incompat":["packs"]"#), "{}", format());
+    assert!(format().contains(r#""incompat":["listed-packs","packs"]"#), "{}", format());
     std::fs::write(
         sample.home().join("format.json"),
         r#"{"format":"keg","version":1,"compat":[],"ro_compat":[],"incompat":["packs","warp"]}"#,

@@ -37,6 +37,45 @@ fn read(keg: &Keg, kid: &Kid, what: &str) {
 }
 
 #[test]
+fn a_tree_does_not_repeat_the_kids_that_its_pack_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let keg = Keg::create(dir.path()).unwrap();
+    // Enough names that its log has something to seal.
+    let mut files: BTreeMap<String, Vec<u8>> =
+        (0..3900).map(|n| (format!("small-{n}"), b"small".to_vec())).collect();
+    let large = |n: u64| format!("large-{n:02}");
+    files.extend((0..100).map(|n| (large(n), noise(n, 3000))));
+    let (mut trees, mut reports) = (Vec::new(), Vec::new());
+    for version in 0..8u8 {
+        for n in 0..100 {
+            files.get_mut(&large(n)).unwrap()[1500] = version;
+        }
+        let entry = put_tree(&keg, &files);
+        trees.push((entry.kid().unwrap(), version));
+        keg.commit(Txn::new("t", "m").set(path("/app"), entry)).unwrap();
+        if version % 2 == 1 {
+            reports.push(pack_all(&keg));
+        }
+    }
+    // Each object has its KID, half of them that of a base elsewhere, and some 45 bytes more.
+    for report in &reports[1..] {
+        assert_eq!((report.counts.trees, report.counts.patched), (2, 202), "{report:?}");
+        assert!(report.packed_bytes < 24_000, "{report:?}");
+    }
+    assert_eq!(reports[3].joined.packs, 4, "{reports:?}");
+    let fresh = Keg::open(dir.path()).unwrap();
+    for (kid, version) in &trees {
+        let tree = fresh.objects().tree(kid).unwrap();
+        assert_eq!(tree.entries.len(), 4000);
+        for n in 0..100 {
+            let entry = &tree.entries[&EntryName::new(large(n)).unwrap()];
+            assert_eq!(fresh.objects().blob(&entry.kid().unwrap()).unwrap()[1500], *version);
+        }
+    }
+    assert!(check(&fresh).is_clean());
+}
+
+#[test]
 fn cold_trees_leave_the_log_as_differences() {
     let dir = tempfile::tempdir().unwrap();
     let keg = Keg::create(dir.path()).unwrap();

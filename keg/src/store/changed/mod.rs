@@ -15,7 +15,8 @@ use compare::{Difference, Range};
 use super::{
     FileStore, StoreError, format, io,
     packs::{
-        self, Base, MAX_BLOCK, MAX_DEPTH, PackWriter, Piece, Recipe, Removing, Source, compress,
+        self, Base, MAX_BLOCK, MAX_DEPTH, PackWriter, Piece, Recipe, Removing, Source, Within,
+        compress,
     },
     pending::object_path,
 };
@@ -95,7 +96,8 @@ impl FileStore {
         let mut writer = PackWriter::create(path)?;
         let pieces = write_pieces(&mut writer, found, size)?;
         let base = Some(Base { kid: old.kid, depth });
-        writer.object(found.kid, &Recipe { kind: Kind::Blob, size, base, pieces });
+        let (kind, within) = (Kind::Blob, Within::default());
+        writer.object(found.kid, &Recipe { kind, size, base, pieces, within });
         writer.finish(home)?;
         Ok(true)
     }

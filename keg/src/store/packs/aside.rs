@@ -7,8 +7,7 @@ use std::{
 
 use super::{
     directory,
-    index::Index,
-    open::{data_path, index_path},
+    open::{Pack, data_path, index_path},
     write::{beside, remove_pack},
 };
 use crate::{
@@ -40,8 +39,8 @@ pub(crate) fn put_aside(home: &Path, name: &Kid, aside: &Path) -> Result<(), Sto
 /// The disk's.
 pub(crate) fn revive(home: &Path, dirs: &[PathBuf], kid: &Kid) -> Result<bool, StoreError> {
     for dir in dirs {
-        for (name, index) in indexes(dir) {
-            if index.find(kid).is_some() && bring_back(home, dir, &name)? {
+        for pack in packs(dir) {
+            if pack.find(kid).is_some() && bring_back(home, dir, pack.name())? {
                 return Ok(true);
             }
         }
@@ -51,9 +50,7 @@ pub(crate) fn revive(home: &Path, dirs: &[PathBuf], kid: &Kid) -> Result<bool, S
 
 /// What is in packs in a directory of the trash.
 pub(crate) fn aside_kids(dir: &Path) -> Vec<Kid> {
-    indexes(dir)
-        .flat_map(|(_, index)| index.rows().map(|(kid, _)| kid).collect::<Vec<_>>())
-        .collect()
+    packs(dir).flat_map(|pack| pack.kids().collect::<Vec<_>>()).collect()
 }
 
 /// As a new pack is placed: its index first, under a name that does not count. `false`: it is being
@@ -91,13 +88,13 @@ fn link(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// One that is damaged is as good as none.
-fn indexes(dir: &Path) -> impl Iterator<Item = (Kid, Index)> {
+fn packs(dir: &Path) -> impl Iterator<Item = Pack> {
     let dir = dir.to_owned();
     let list = fs::read_dir(&dir).into_iter().flatten().flatten().take(MAX_ASIDE);
     list.filter_map(move |entry| {
         let name = entry.file_name();
         let hex = name.to_str()?.strip_suffix(".idx")?;
         let kid: Kid = format!("K-{hex}").parse().ok()?;
-        Some((kid, Index::open(&dir.join(&name), &kid).ok()?))
+        Pack::open_in(&dir, &kid).ok()
     })
 }

@@ -1,11 +1,17 @@
 //! Reading every object of every pack.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
-    directory, display,
+    directory, display, index,
     open::{Data, data_path},
     read::{PackedBlob, Prefer},
+    recipe::Names,
     set::{Found, PackSet},
     write::write_index,
 };
@@ -127,6 +133,13 @@ pub(crate) fn rebuild_index(home: &Path, name: &Kid) -> Result<(), StoreError> {
     if Kid::from(hasher.finalize()) != *name {
         return Err(damaged("its bytes do not hash to its name".to_owned()));
     }
+    let names = data.names();
+    let numbers: HashMap<Kid, u32> =
+        (0..names.len() as u32).filter_map(|number| Some((names.get(number)?, number))).collect();
+    let format = match names {
+        Names::InPlace => index::Format::First,
+        Names::Listed(_) => index::Format::Listed,
+    };
     let set = PackSet::new(home);
     let mut rows = Vec::new();
     for recipe in data.recipes() {
@@ -134,10 +147,14 @@ pub(crate) fn rebuild_index(home: &Path, name: &Kid) -> Result<(), StoreError> {
         let found = Found { pack: *name, data: data.clone(), recipe };
         let mut blob = PackedBlob::new(&set, *name, found.clone(), Prefer::Packed);
         let kid = blob.hash().map_err(|error| damaged(error.to_string()))?;
+        let number = numbers.get(&kid).copied().unwrap_or(0);
+        if format == index::Format::Listed && names.get(number) != Some(kid) {
+            return Err(damaged(format!("{kid} is not in its list")));
+        }
         set.add(kid, found);
-        rows.push((kid, offset));
+        rows.push(index::Row { kid, number, offset });
     }
-    write_index(home, name, data.size(), rows)
+    write_index(home, name, data.size(), rows, format)
 }
 
 impl ReadAt for &fs::File {

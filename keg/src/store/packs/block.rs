@@ -5,7 +5,8 @@
 use std::{fs::File, os::unix::fs::FileExt};
 
 use zstd::zstd_safe::{
-    CCtx, CParameter, DCtx, MAGIC_DICTIONARY, SafeResult, compress_bound, get_error_name,
+    CCtx, CParameter, DCtx, MAGIC_DICTIONARY, MAGICNUMBER, SafeResult, compress_bound,
+    get_error_name,
 };
 
 use super::{MAX_BLOCK, MAX_PREFIX};
@@ -129,13 +130,7 @@ impl Stored {
         context: &mut DCtx<'static>,
         prefix: &[u8],
     ) -> Result<Vec<u8>, String> {
-        // Bytes that look like a dictionary with tables would be taken for one.
-        if prefix.starts_with(&MAGIC_DICTIONARY.to_le_bytes()) {
-            let mut own = DCtx::create();
-            own.ref_prefix(prefix).map_err(damaged)?;
-            return self.unpack_with(Vec::new(), |raw, frame| own.decompress(raw, frame));
-        }
-        self.unpack_with(Vec::new(), |raw, frame| context.decompress_using_dict(raw, frame, prefix))
+        unpack_behind(context, self.frame(), self.raw, prefix)
     }
 
     /// As [`Stored::unpack`] without a prefix, into `memory`, with a context to be used again.
@@ -144,7 +139,7 @@ impl Stored {
         context: &mut DCtx<'static>,
         memory: Vec<u8>,
     ) -> Result<Vec<u8>, String> {
-        self.unpack_with(memory, |raw, frame| context.decompress(raw, frame))
+        unpack_with(self.frame(), self.raw, memory, |raw, frame| context.decompress(raw, frame))
     }
 
     /// How many bytes it unpacks to.
@@ -162,22 +157,62 @@ impl Stored {
         self.bytes
     }
 
-    fn unpack_with(
-        &self,
-        memory: Vec<u8>,
-        unpack: impl FnOnce(&mut Vec<u8>, &[u8]) -> SafeResult,
-    ) -> Result<Vec<u8>, String> {
-        // The capacity is what bounds a frame that promises more.
-        let mut raw = memory;
-        raw.clear();
-        raw.reserve_exact(self.raw);
-        let frame = &self.bytes[HEAD..self.bytes.len() - SUM];
-        unpack(&mut raw, frame).map_err(damaged)?;
-        if raw.len() != self.raw {
-            return Err(format!("it unpacks to {} bytes, not {}", raw.len(), self.raw));
-        }
-        Ok(raw)
+    fn frame(&self) -> &[u8] {
+        &self.bytes[HEAD..self.bytes.len() - SUM]
     }
+}
+
+/// A frame without the number that every frame begins with.
+pub(crate) fn bare(frame: &[u8]) -> &[u8] {
+    frame.strip_prefix(&MAGICNUMBER.to_le_bytes()).unwrap_or(frame)
+}
+
+/// The `raw_len` bytes of a frame that is [`bare`].
+///
+/// # Errors
+/// As [`Stored::unpack`].
+pub(super) fn unpack_bare(
+    context: &mut DCtx<'static>,
+    frame: &[u8],
+    raw_len: usize,
+    prefix: &[u8],
+) -> Result<Vec<u8>, String> {
+    let frame = [&MAGICNUMBER.to_le_bytes(), frame].concat();
+    unpack_behind(context, &frame, raw_len, prefix)
+}
+
+fn unpack_behind(
+    context: &mut DCtx<'static>,
+    frame: &[u8],
+    raw_len: usize,
+    prefix: &[u8],
+) -> Result<Vec<u8>, String> {
+    // Bytes that look like a dictionary with tables would be taken for one.
+    if prefix.starts_with(&MAGIC_DICTIONARY.to_le_bytes()) {
+        let mut own = DCtx::create();
+        own.ref_prefix(prefix).map_err(damaged)?;
+        return unpack_with(frame, raw_len, Vec::new(), |raw, frame| own.decompress(raw, frame));
+    }
+    let unpack =
+        |raw: &mut Vec<u8>, frame: &[u8]| context.decompress_using_dict(raw, frame, prefix);
+    unpack_with(frame, raw_len, Vec::new(), unpack)
+}
+
+fn unpack_with(
+    frame: &[u8],
+    raw_len: usize,
+    memory: Vec<u8>,
+    unpack: impl FnOnce(&mut Vec<u8>, &[u8]) -> SafeResult,
+) -> Result<Vec<u8>, String> {
+    // The capacity is what bounds a frame that promises more.
+    let mut raw = memory;
+    raw.clear();
+    raw.reserve_exact(raw_len);
+    unpack(&mut raw, frame).map_err(damaged)?;
+    if raw.len() != raw_len {
+        return Err(format!("it unpacks to {} bytes, not {raw_len}", raw.len()));
+    }
+    Ok(raw)
 }
 
 #[cfg(test)]

@@ -26,12 +26,12 @@ mod write;
 
 pub(crate) use aside::{aside_kids, put_aside, revive};
 pub(crate) use audit::{audit_packs, rebuild_index};
-pub(crate) use block::{Stored, compress};
+pub(crate) use block::{Stored, bare, compress};
 pub use locks::Removing;
 pub(crate) use locks::{alone, alone_now, epoch, objects_lock};
 pub(crate) use open::{Pack, data_path};
 pub(crate) use read::{PackedBlob, Prefer};
-pub(crate) use recipe::{Base, Piece, Recipe, Source};
+pub(crate) use recipe::{Base, Piece, Recipe, Source, Within};
 pub(crate) use set::{Found, PackSet};
 pub(crate) use write::{PackWriter, remove_pack, settle};
 
@@ -39,6 +39,9 @@ pub(crate) use write::{PackWriter, remove_pack, settle};
 pub(crate) const FEATURE: &str = "packs";
 /// The feature without which a Keg cannot be read that has trees in packs.
 pub(crate) const TREES: &str = "packed-trees";
+/// The feature without which packs cannot be read that list the KIDs they mention: all that are
+/// written now.
+pub(crate) const LISTED: &str = "listed-packs";
 /// Most bytes in a block, unpacked: 4 MiB. What a random read costs at most.
 pub(crate) const MAX_BLOCK: usize = 4 << 20;
 /// Most bytes of a base that a block is packed behind: 8 MiB.
@@ -47,7 +50,10 @@ pub(crate) const MAX_PREFIX: usize = 8 << 20;
 pub(crate) const MAX_DEPTH: u8 = 8;
 /// Most objects in a pack.
 pub(crate) const MAX_OBJECTS: usize = 256 << 10;
-/// Most bytes in a pack's table.
+/// Longest frame that a recipe has in itself: a block of its own would cost 25 bytes more, but the
+/// tables of all packs are read when they are opened.
+pub(crate) const MAX_WITHIN: usize = 4 << 10;
+/// Most bytes in a pack's table, with the KIDs that it mentions.
 pub(crate) const MAX_TABLE: usize = 1 << 30;
 
 /// `packs/` in a Keg's directory.

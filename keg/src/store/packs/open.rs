@@ -1,8 +1,12 @@
 //! One pack, open for reading.
 //!
-//! The data file: `keg-pak\n`, blocks, the table (recipes, one after the other), then 40 bytes:
-//! offset of the table u64, its length u64, number of recipes u64, the first 8 bytes of BLAKE3 of
-//! the table, `keg-end\n`.
+//! The data file: `keg-pk2\n`, blocks, the list (KIDs that are mentioned, 32 bytes each), the table
+//! (recipes, one after the other), then 48 bytes: offset of the list u64, number of KIDs u64,
+//! length of the table u64, number of recipes u64, the first 8 bytes of BLAKE3 of list and table,
+//! `keg-en2\n`.
+//!
+//! The first format has no list: `keg-pak\n`, blocks, the table, then 40 bytes: offset of the table
+//! u64, its length u64, number of recipes u64, checksum, `keg-end\n`.
 
 use std::{
     fs::File,
@@ -18,23 +22,67 @@ use super::{
     block::Stored,
     directory,
     index::Index,
-    recipe::{Base, Recipe},
+    recipe::{Base, Names, Recipe},
     set::Found,
 };
 use crate::{Kid, kid::KidPrefix};
 
-pub(super) const MAGIC: &[u8; 8] = b"keg-pak\n";
-pub(super) const END: &[u8; 8] = b"keg-end\n";
+/// Begins a data file: the first format, and what is written now.
+pub(super) const MAGICS: [&[u8; 8]; 2] = [b"keg-pak\n", b"keg-pk2\n"];
+/// Ends it.
+pub(super) const ENDS: [&[u8; 8]; 2] = [b"keg-end\n", b"keg-en2\n"];
 /// Bytes after the table.
-pub(super) const FOOTER: usize = 40;
+pub(super) const FOOTERS: [usize; 2] = [40, 48];
+/// Bytes of each magic.
+pub(super) const MAGIC: usize = 8;
+/// Bytes of a KID in the list.
+const NAME: usize = 32;
 
-/// The data of a pack: blocks and table.
+/// The data of a pack: blocks, list and table.
 pub(crate) struct Data {
     file: File,
     size: u64,
-    table_at: u64,
-    table: Option<Mmap>,
+    /// Where the blocks end.
+    end: u64,
+    /// List and table.
+    map: Option<Mmap>,
+    /// Bytes of the list; `None`: the first format.
+    list: Option<usize>,
     recipes: usize,
+}
+
+/// What the end of a data file says.
+struct Footer {
+    /// Where the blocks end.
+    at: u64,
+    names: u64,
+    table: u64,
+    recipes: u64,
+    sum: [u8; 8],
+}
+
+impl Footer {
+    /// From the last bytes of a file of either format.
+    fn read(format: usize, bytes: &[u8]) -> Self {
+        let part = |n: usize| bytes[n * 8..].first_chunk().copied().unwrap_or_default();
+        let long = |n| u64::from_le_bytes(part(n));
+        match format {
+            0 => Self { at: long(0), names: 0, table: long(1), recipes: long(2), sum: part(3) },
+            _ => {
+                Self { at: long(0), names: long(1), table: long(2), recipes: long(3), sum: part(4) }
+            }
+        }
+    }
+
+    /// Bytes of list and table, if they fill what is before `end`.
+    fn bytes(&self, end: u64) -> Option<usize> {
+        let len = self.names.checked_mul(NAME as u64)?.checked_add(self.table)?;
+        let fits = self.at >= MAGIC as u64
+            && self.at.checked_add(len) == Some(end)
+            && len <= MAX_TABLE as u64
+            && self.recipes <= (MAX_OBJECTS as u64).min(self.table);
+        fits.then_some(len as usize)
+    }
 }
 
 /// A pack: data and index.
@@ -63,40 +111,50 @@ impl Data {
         let unreadable = |error| format!("it cannot be read: {error}");
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
-        if size < (MAGIC.len() + FOOTER) as u64 {
+        let (mut magic, mut footer) = ([0; MAGIC], [0; FOOTERS[1]]);
+        if size < (MAGIC + FOOTERS[0]) as u64 {
             return Err(format!("it has {size} bytes, fewer than any pack"));
         }
-        let (mut magic, mut footer) = ([0; MAGIC.len()], [0; FOOTER]);
         file.read_exact_at(&mut magic, 0).map_err(unreadable)?;
-        file.read_exact_at(&mut footer, size - FOOTER as u64).map_err(unreadable)?;
-        if magic != *MAGIC || footer[32..] != *END {
-            return Err("it does not begin or end like a pack; it may be cut off".to_owned());
+        let known = MAGICS.iter().position(|known| **known == magic);
+        let format = known.filter(|format| size >= (MAGIC + FOOTERS[*format]) as u64);
+        let wrong = || "it does not begin or end like a pack; it may be cut off".to_owned();
+        let format = format.ok_or_else(wrong)?;
+        let footer = &mut footer[..FOOTERS[format]];
+        let end = size - footer.len() as u64;
+        file.read_exact_at(footer, end).map_err(unreadable)?;
+        if !footer.ends_with(ENDS[format]) {
+            return Err(wrong());
         }
-        let long =
-            |at: usize| footer[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let (table_at, len, recipes) = (long(0), long(8), long(16));
-        let end = size - FOOTER as u64;
-        if table_at < MAGIC.len() as u64
-            || table_at.checked_add(len) != Some(end)
-            || len > MAX_TABLE as u64
-            || recipes > (MAX_OBJECTS as u64).min(len)
-        {
-            return Err("its table is not where it says".to_owned());
-        }
-        let table = (len > 0)
+        let footer = Footer::read(format, footer);
+        let len = footer.bytes(end).ok_or("its table is not where it says")?;
+        let map = (len > 0)
             // SAFETY: data files never change after they have their name.
-            .then(|| unsafe { MmapOptions::new().offset(table_at).len(len as usize).map(&file) })
+            .then(|| unsafe { MmapOptions::new().offset(footer.at).len(len).map(&file) })
             .transpose()
             .map_err(unreadable)?;
-        let data = Self { file, size, table_at, table, recipes: recipes as usize };
-        if blake3::hash(data.table()).as_bytes()[..8] != footer[24..32] {
+        let list = (format > 0).then_some(footer.names as usize * NAME);
+        let data = Self { file, size, end: footer.at, map, list, recipes: footer.recipes as usize };
+        if blake3::hash(data.mapped()).as_bytes()[..8] != footer.sum {
             return Err("its table fails its checksum".to_owned());
         }
         Ok(data)
     }
 
+    fn mapped(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+
     fn table(&self) -> &[u8] {
-        self.table.as_deref().unwrap_or_default()
+        &self.mapped()[self.list.unwrap_or(0)..]
+    }
+
+    /// The KIDs that are mentioned.
+    pub(super) fn names(&self) -> Names<'_> {
+        match self.list {
+            Some(len) => Names::Listed(&self.mapped()[..len]),
+            None => Names::InPlace,
+        }
     }
 
     /// Size of the file.
@@ -113,29 +171,32 @@ impl Data {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn recipe(&self, offset: u32) -> Result<Recipe, String> {
+        self.recipe_and_len(offset).map(|(recipe, _)| recipe)
+    }
+
+    fn recipe_and_len(&self, offset: u32) -> Result<(Recipe, usize), String> {
         let bytes = self.table().get(offset as usize..).unwrap_or_default();
-        Recipe::decode(bytes).map_err(|error| format!("its recipe at {offset}: {error}"))
+        let decoded = Recipe::decode(bytes, self.names());
+        decoded.map_err(|error| format!("its recipe at {offset}: {error}"))
     }
 
     /// All recipes with their offsets, in the order in which they were packed: a base that is in
     /// the same pack comes before what is a difference to it. Ends after the first that is wrong.
     pub(super) fn recipes(&self) -> impl Iterator<Item = Result<(u32, Recipe), String>> {
         let (mut at, mut left) = (0u32, self.recipes);
-        let mut again = Vec::new();
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
-            let recipe = match self.recipe(at) {
-                Ok(recipe) => recipe,
+            Some(match self.recipe_and_len(at) {
+                Ok((recipe, len)) => {
+                    let found = Ok((at, recipe));
+                    at = at.saturating_add(len as u32);
+                    found
+                }
                 Err(what) => {
                     left = 0;
-                    return Some(Err(what));
+                    Err(what)
                 }
-            };
-            again.clear();
-            recipe.encode(&mut again);
-            let found = Ok((at, recipe));
-            at = at.saturating_add(again.len() as u32);
-            Some(found)
+            })
         })
     }
 
@@ -144,10 +205,10 @@ impl Data {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn block(&self, at: u64, memory: Vec<u8>) -> Result<Stored, String> {
-        if at < MAGIC.len() as u64 {
+        if at < MAGIC as u64 {
             return Err(format!("there is no block at {at}"));
         }
-        Stored::read(&self.file, at, self.table_at, memory)
+        Stored::read(&self.file, at, self.end, memory)
     }
 }
 
@@ -157,8 +218,17 @@ impl Pack {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn open(home: &Path, name: &Kid) -> Result<Self, String> {
-        let index = Index::open(&index_path(home, name), name)?;
-        let data = Data::open(&data_path(home, name))?;
+        Self::open_in(&directory(home), name)
+    }
+
+    /// As [`Pack::open`], in any directory.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn open_in(dir: &Path, name: &Kid) -> Result<Self, String> {
+        let path = |kind| dir.join(format!("{}.{kind}", name.to_hex()));
+        let index = Index::open(&path("idx"), name)?;
+        let data = Data::open(&path("pack"))?;
         if index.pack_size() != data.size {
             return Err(format!(
                 "it has {} bytes, but its index says {}",
@@ -166,6 +236,7 @@ impl Pack {
                 index.pack_size()
             ));
         }
+        let index = index.ordered(data.names())?;
         Ok(Self { name: *name, data: Arc::new(data), index })
     }
 
@@ -188,9 +259,9 @@ impl Pack {
         self.data.size
     }
 
-    /// Bytes of its table.
+    /// Bytes of its table, with the KIDs that it mentions.
     pub(crate) fn table_bytes(&self) -> usize {
-        self.data.table().len()
+        self.data.mapped().len()
     }
 
     /// Bytes on disk: data and index.
@@ -201,7 +272,7 @@ impl Pack {
 
     /// How an object is made; `None`: it is not in this pack.
     pub(crate) fn find(&self, kid: &Kid) -> Option<Result<Recipe, String>> {
-        self.index.find(kid).map(|offset| self.data.recipe(offset))
+        self.index.find(kid, self.data.names()).map(|offset| self.data.recipe(offset))
     }
 
     /// Every object, and how it is made.
@@ -228,12 +299,12 @@ impl Pack {
 
     /// KIDs that start with a prefix.
     pub(super) fn candidates(&self, prefix: &KidPrefix, found: &mut Vec<Kid>, limit: usize) {
-        self.index.candidates(prefix, found, limit);
+        self.index.candidates(prefix, self.data.names(), found, limit);
     }
 
     /// All objects, with their places in the table.
     pub(super) fn rows(&self) -> impl Iterator<Item = (Kid, u32)> {
-        self.index.rows()
+        self.index.rows(self.data.names())
     }
 
     /// What its objects are built upon.

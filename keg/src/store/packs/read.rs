@@ -8,7 +8,7 @@ use std::{fs::File, io, sync::Arc};
 
 use super::{
     display,
-    recipe::{Base, Piece, Source},
+    recipe::{Base, Piece, Source, Within},
     set::{Found, PackSet},
 };
 use crate::{
@@ -151,6 +151,8 @@ impl PackedBlob {
         let (block, start) = match piece.source {
             Source::Slice { block, start } => (block, u64::from(start)),
             Source::Patch { block, .. } => (block, 0),
+            // It has no place but in the recipe.
+            Source::Within { .. } => (0, 0),
             Source::Copy { .. } => return Err("what is copied is in no block".to_owned()),
         };
         let bytes = self.block(index, piece)?;
@@ -174,6 +176,9 @@ impl PackedBlob {
                     }
                     Arc::new(bytes)
                 }
+                Source::Within { prefix } => {
+                    Arc::new(self.unpack_within(prefix as usize, piece.len)?)
+                }
                 Source::Copy { .. } => Arc::default(),
             };
             self.current = Some((index, bytes));
@@ -186,6 +191,18 @@ impl PackedBlob {
         let mut before = vec![0; prefix];
         self.read_base(&mut before, from)?;
         self.set.behind(&stored, &before).map_err(|what| format!("the block at {block}: {what}"))
+    }
+
+    fn unpack_within(&mut self, prefix: usize, len: u64) -> Result<Vec<u8>, String> {
+        let names = self.found.recipe.within.names.len() * 32;
+        let mut before = Vec::with_capacity(prefix + names);
+        before.resize(prefix, 0);
+        self.read_base(&mut before, 0)?;
+        let Within { names, frame } = &self.found.recipe.within;
+        names.iter().for_each(|name| before.extend_from_slice(name.as_bytes()));
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(super::MAX_BLOCK);
+        let unpacked = self.set.within(frame, len, &before);
+        unpacked.map_err(|what| format!("the frame in its recipe: {what}"))
     }
 
     /// Fills `buf` from the base.

@@ -1,6 +1,6 @@
 //! How an object is put together from a pack: its size, its base and its pieces.
 //!
-//! `size varint | depth u8 | base KID, if depth > 0 | pieces varint | pieces`; 0x10 in `depth` says
+//! `size varint | depth u8 | base, if depth > 0 | pieces varint | pieces`; 0x10 in `depth` says
 //! that the object is a tree, else it is a blob. A piece is
 //! `kind u8 | length varint` and, by kind,
 //!
@@ -9,13 +9,20 @@
 //! | 0 | a slice of a block | block varint, start varint |
 //! | 1 | a copy from the base | offset varint |
 //! | 2 | a whole block, unpacked behind a prefix from the base | block, offset, length, varints |
+//!
+//! With 0x20 in `depth` there is one piece, all of the object, which is here: `prefix varint |
+//! names varint | names | length of the frame varint | the frame, without its magic number`. The
+//! frame is unpacked behind the first `prefix` bytes of the base, followed by the KIDs of `names`.
+//!
+//! Base and names are numbers in the pack's list of KIDs. In packs of the first format, which have
+//! none, the base is a KID, and 0x20 is not known.
 
-use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX};
+use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX, MAX_WITHIN};
 use crate::{
     Kid,
     object::{
         Kind,
-        wire::{DecodeError, Fields, bad, put_varint},
+        wire::{DecodeError, Fields, bad, put_bytes, put_varint},
     },
 };
 
@@ -25,6 +32,20 @@ const MAX_SIZE: u64 = 1 << 44;
 const MIN_PIECE: usize = 3;
 /// In the depth: the object is a tree.
 const TREE: u8 = 0x10;
+
+/// In the depth: the object is one frame, which is in the recipe.
+const WITHIN: u8 = 0x20;
+/// Most KIDs that a frame is unpacked behind.
+const MAX_NAMES: usize = 8 << 10;
+
+/// The KIDs that the recipes of a pack mention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Names<'a> {
+    /// Each is where it is mentioned: the first format.
+    InPlace,
+    /// Recipes have their numbers in this list, 32 bytes each.
+    Listed(&'a [u8]),
+}
 
 /// What an object is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +58,17 @@ pub(crate) struct Recipe {
     pub(crate) base: Option<Base>,
     /// In order.
     pub(crate) pieces: Vec<Piece>,
+    /// What [`Source::Within`] is made of; else nothing.
+    pub(crate) within: Within,
+}
+
+/// A frame that a recipe has in itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Within {
+    /// Follow the prefix: what a tree mentions that its base does not.
+    pub(crate) names: Vec<Kid>,
+    /// As [`bare`](super::bare) leaves it; at most [`MAX_WITHIN`] bytes.
+    pub(crate) frame: Vec<u8>,
 }
 
 /// The object that another is a difference to.
@@ -64,6 +96,33 @@ pub(crate) enum Source {
     Copy { from: u64 },
     /// A whole block that was packed with `prefix` bytes of the base before it.
     Patch { block: u64, from: u64, prefix: u32 },
+    /// From a frame in the recipe, packed with the first `prefix` bytes of the base before it. All
+    /// of an object, or nothing.
+    Within { prefix: u32 },
+}
+
+impl Names<'_> {
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::InPlace => 0,
+            Self::Listed(list) => list.len() / 32,
+        }
+    }
+
+    /// The one with a number.
+    pub(super) fn get(self, number: u32) -> Option<Kid> {
+        let Self::Listed(list) = self else { return None };
+        list.get(number as usize * 32..)?.first_chunk().map(|kid| Kid::from_bytes(*kid))
+    }
+
+    fn read(self, fields: &mut Fields<'_>, field: &'static str) -> Result<Kid, DecodeError> {
+        if let Self::InPlace = self {
+            return fields.array(field).map(Kid::from_bytes);
+        }
+        let number = fields.u32(field)?;
+        self.get(number).ok_or_else(|| bad(field, format!("there is no KID {number}")))
+    }
 }
 
 impl Recipe {
@@ -72,12 +131,23 @@ impl Recipe {
         self.base.map_or(0, |base| base.depth)
     }
 
-    /// Appends its bytes.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends its bytes; `number` lists a KID and says where.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, number: &mut dyn FnMut(&Kid) -> u32) {
+        let within = self.pieces.first().and_then(|piece| match piece.source {
+            Source::Within { prefix } => Some(prefix),
+            _ => None,
+        });
         put_varint(out, self.size);
-        out.push(self.depth() | if self.kind == Kind::Tree { TREE } else { 0 });
+        let tree = if self.kind == Kind::Tree { TREE } else { 0 };
+        out.push(self.depth() | tree | if within.is_some() { WITHIN } else { 0 });
         if let Some(base) = &self.base {
-            out.extend_from_slice(base.kid.as_bytes());
+            put_varint(out, u64::from(number(&base.kid)));
+        }
+        if let Some(prefix) = within {
+            put_varint(out, u64::from(prefix));
+            put_varint(out, self.within.names.len() as u64);
+            self.within.names.iter().for_each(|name| put_varint(out, u64::from(number(name))));
+            return put_bytes(out, &self.within.frame);
         }
         put_varint(out, self.pieces.len() as u64);
         for Piece { len, source } in &self.pieces {
@@ -85,6 +155,7 @@ impl Recipe {
                 Source::Slice { block, start } => (0, &[*block, u64::from(*start)]),
                 Source::Copy { from } => (1, &[*from]),
                 Source::Patch { block, from, prefix } => (2, &[*block, *from, u64::from(*prefix)]),
+                Source::Within { .. } => continue,
             };
             out.push(kind);
             put_varint(out, *len);
@@ -92,38 +163,83 @@ impl Recipe {
         }
     }
 
-    /// Reads one from the start of `bytes`; what follows it is not looked at.
+    /// Reads one from the start of `bytes`, and says how many it has; what follows it is not
+    /// looked at.
     ///
     /// # Errors
     /// Whatever the encoder cannot have made.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(bytes: &[u8], names: Names<'_>) -> Result<(Self, usize), DecodeError> {
         let mut fields = Fields::new(bytes);
         let size = fields.varint("size")?;
         if size == 0 || size > MAX_SIZE {
             return Err(bad("size", format!("{size} bytes are not a size of a packed object")));
         }
-        let depth = fields.byte("depth")?;
-        let kind = if depth & TREE == 0 { Kind::Blob } else { Kind::Tree };
-        let base = match depth & !TREE {
+        let first = fields.byte("depth")?;
+        let kind = if first & TREE == 0 { Kind::Blob } else { Kind::Tree };
+        let known = if names.len() == 0 { TREE } else { TREE | WITHIN };
+        let base = match first & !known {
             0 => None,
-            depth @ 1..=MAX_DEPTH => {
-                Some(Base { kid: Kid::from_bytes(fields.array("base")?), depth })
-            }
+            depth @ 1..=MAX_DEPTH => Some(Base { kid: names.read(&mut fields, "base")?, depth }),
             depth => return Err(bad("depth", format!("{depth} is more than {MAX_DEPTH}"))),
         };
+        let mut recipe = Self { kind, size, base, pieces: Vec::new(), within: Within::default() };
+        if first & known & WITHIN == 0 {
+            recipe.read_pieces(&mut fields)?;
+        } else {
+            recipe.read_within(&mut fields, names)?;
+        }
+        Ok((recipe, bytes.len() - fields.left()))
+    }
+
+    fn read_pieces(&mut self, fields: &mut Fields<'_>) -> Result<(), DecodeError> {
         let count = fields.count(MIN_PIECE, "pieces")?;
-        let mut pieces = Vec::with_capacity(count);
+        self.pieces.reserve_exact(count);
         let mut sum = 0u64;
         for _ in 0..count {
-            let piece = Piece::decode(&mut fields, base.is_some())?;
+            let piece = Piece::decode(fields, self.base.is_some())?;
             sum = sum.saturating_add(piece.len);
-            pieces.push(piece);
+            self.pieces.push(piece);
         }
+        let size = self.size;
         if sum != size {
             return Err(bad("size", format!("it says {size}, but the pieces have {sum} bytes")));
         }
-        Ok(Self { kind, size, base, pieces })
+        Ok(())
     }
+
+    fn read_within(
+        &mut self,
+        fields: &mut Fields<'_>,
+        names: Names<'_>,
+    ) -> Result<(), DecodeError> {
+        if self.size > MAX_BLOCK as u64 || self.base.is_none() {
+            return Err(bad("size", "a frame in a recipe has a base and at most 4 MiB"));
+        }
+        let prefix = prefix(fields)?;
+        let count = fields.count(1, "names")?;
+        if count > MAX_NAMES {
+            return Err(bad("names", format!("{count} are more than {MAX_NAMES}")));
+        }
+        self.within.names.reserve_exact(count);
+        for _ in 0..count {
+            self.within.names.push(names.read(fields, "names")?);
+        }
+        let frame = fields.bytes("frame")?;
+        if frame.len() > MAX_WITHIN {
+            return Err(bad("frame", format!("it is longer than {MAX_WITHIN} bytes")));
+        }
+        self.within.frame = frame.to_vec();
+        self.pieces.push(Piece { len: self.size, source: Source::Within { prefix } });
+        Ok(())
+    }
+}
+
+fn prefix(fields: &mut Fields<'_>) -> Result<u32, DecodeError> {
+    let prefix = fields.u32("prefix")?;
+    if prefix as usize > MAX_PREFIX {
+        return Err(bad("prefix", format!("it is longer than {MAX_PREFIX} bytes")));
+    }
+    Ok(prefix)
 }
 
 impl Piece {
@@ -148,11 +264,7 @@ impl Piece {
             1 => Source::Copy { from: fields.varint("offset")? },
             2 => {
                 let (block, from) = (fields.varint("block")?, fields.varint("offset")?);
-                let prefix = fields.u32("prefix")?;
-                if prefix as usize > MAX_PREFIX {
-                    return Err(bad("prefix", format!("it is longer than {MAX_PREFIX} bytes")));
-                }
-                Source::Patch { block, from, prefix }
+                Source::Patch { block, from, prefix: prefix(fields)? }
             }
             kind => return Err(bad("kind of piece", format!("{kind} is not known"))),
         };
@@ -172,7 +284,25 @@ mod tests {
 
     use super::*;
 
-    pub(crate) fn example() -> Recipe {
+    /// Two KIDs.
+    fn list() -> Vec<u8> {
+        [Kid::of_blob(b"base"), Kid::of_blob(b"name")].map(|kid| *kid.as_bytes()).concat()
+    }
+
+    fn encoded(recipe: &Recipe) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        recipe.encode(&mut bytes, &mut |kid| u32::from(*kid != Kid::of_blob(b"base")));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Recipe, DecodeError> {
+        let list = list();
+        let (recipe, len) = Recipe::decode(bytes, Names::Listed(&list))?;
+        assert_eq!(encoded(&recipe), bytes[..len], "there is one way to write it");
+        Ok(recipe)
+    }
+
+    fn example() -> Recipe {
         let base = Base { kid: Kid::of_blob(b"base"), depth: 3 };
         let slice = Source::Slice { block: 8, start: 77 };
         let patch = Source::Patch { block: 300, from: 4096, prefix: 8192 };
@@ -181,43 +311,80 @@ mod tests {
             Piece { len: 100, source: slice },
             Piece { len: 4000, source: patch },
         ];
-        Recipe { kind: Kind::Tree, size: (1 << 20) + 4100, base: Some(base), pieces }
+        let (kind, size, within) = (Kind::Tree, (1 << 20) + 4100, Within::default());
+        Recipe { kind, size, base: Some(base), pieces, within }
+    }
+
+    fn frame_inside() -> Recipe {
+        let names = vec![Kid::of_blob(b"name"), Kid::of_blob(b"base")];
+        let pieces = vec![Piece { len: 5000, source: Source::Within { prefix: 4990 } }];
+        let within = Within { names, frame: vec![7; 40] };
+        Recipe { size: 5000, pieces, within, ..example() }
     }
 
     #[test]
     fn a_recipe_round_trips() {
-        let mut bytes = Vec::new();
-        example().encode(&mut bytes);
-        bytes.extend_from_slice(b"the next one");
-        assert_eq!(Recipe::decode(&bytes), Ok(example()));
+        for recipe in [example(), frame_inside()] {
+            let mut bytes = encoded(&recipe);
+            let whole = bytes.len();
+            bytes.extend_from_slice(b"the next one");
+            assert_eq!(decode(&bytes), Ok(recipe));
+            for cut in 0..whole {
+                decode(&bytes[..cut]).expect_err("a torn recipe");
+            }
+        }
+    }
+
+    #[test]
+    fn recipes_of_the_first_format_are_read() {
+        let bytes = encoded(&example());
+        let at = bytes.iter().position(|byte| *byte == 0x13).unwrap() + 1;
+        let mut first = bytes[..at].to_vec();
+        first.extend_from_slice(Kid::of_blob(b"base").as_bytes());
+        first.extend_from_slice(&bytes[at + 1..]);
+        let decoded = Recipe::decode(&first, Names::InPlace);
+        assert_eq!(decoded, Ok((example(), first.len())));
+        let error = Recipe::decode(&encoded(&frame_inside()), Names::InPlace).unwrap_err();
+        assert!(error.to_string().contains("more than 8"), "{error}");
     }
 
     #[test]
     fn impossible_recipes_are_refused() {
-        let check = |change: &dyn Fn(&mut Recipe), want: &str| {
-            let mut recipe = example();
+        let check = |recipe: Recipe, change: &dyn Fn(&mut Recipe), want: &str| {
+            let mut recipe = recipe;
             change(&mut recipe);
-            let mut bytes = Vec::new();
-            recipe.encode(&mut bytes);
-            let error = Recipe::decode(&bytes).expect_err(want).to_string();
+            let error = decode(&encoded(&recipe)).expect_err(want).to_string();
             assert!(error.contains(want), "{want}: {error}");
         };
-        check(&|recipe| recipe.size += 1, "the pieces have");
-        check(&|recipe| recipe.size = 0, "not a size");
-        check(&|recipe| recipe.size = u64::MAX, "not a size");
-        check(&|recipe| recipe.base = None, "needs a base");
-        check(&|recipe| recipe.base.as_mut().unwrap().depth = 9, "more than 8");
-        check(&|recipe| recipe.pieces[0].len = 0, "is not 1 to");
-        check(&|recipe| recipe.pieces[1].len = u64::MAX, "is not 1 to");
+        let pieces = |change: &dyn Fn(&mut Recipe), want| check(example(), change, want);
+        pieces(&|recipe| recipe.size += 1, "the pieces have");
+        pieces(&|recipe| recipe.size = 0, "not a size");
+        pieces(&|recipe| recipe.size = u64::MAX, "not a size");
+        pieces(&|recipe| recipe.base = None, "needs a base");
+        pieces(&|recipe| recipe.base.as_mut().unwrap().depth = 9, "more than 8");
+        pieces(&|recipe| recipe.pieces[0].len = 0, "is not 1 to");
+        pieces(&|recipe| recipe.pieces[1].len = u64::MAX, "is not 1 to");
         let far = Source::Slice { block: 8, start: u32::MAX };
-        check(&|recipe| recipe.pieces[1].source = far, "beyond what a block");
+        pieces(&|recipe| recipe.pieces[1].source = far, "beyond what a block");
         let long = Source::Patch { block: 8, from: 0, prefix: u32::MAX };
-        check(&|recipe| recipe.pieces[2].source = long, "longer than");
+        pieces(&|recipe| recipe.pieces[2].source = long, "longer than");
         let beyond = Source::Copy { from: u64::MAX };
-        check(&|recipe| recipe.pieces[0].source = beyond, "beyond the largest");
+        pieces(&|recipe| recipe.pieces[0].source = beyond, "beyond the largest");
+        let within = |change: &dyn Fn(&mut Recipe), want| check(frame_inside(), change, want);
+        within(&|recipe| recipe.size = MAX_BLOCK as u64 + 1, "at most 4 MiB");
+        within(&|recipe| recipe.base = None, "has a base");
+        within(&|recipe| recipe.within.frame = vec![0; MAX_WITHIN + 1], "longer than 4096");
+        let many = vec![Kid::of_blob(b"name"); MAX_NAMES + 1];
+        within(&|recipe| recipe.within.names = many.clone(), "more than 8192");
+        let long = Source::Within { prefix: MAX_PREFIX as u32 + 1 };
+        within(&|recipe| recipe.pieces[0].source = long, "longer than");
         let mut bytes = vec![5, 0];
         put_varint(&mut bytes, u64::MAX);
-        assert_eq!(Recipe::decode(&bytes), Err(DecodeError::Short("pieces")));
+        assert_eq!(decode(&bytes), Err(DecodeError::Short("pieces")));
+        let mut bytes = Vec::new();
+        frame_inside().encode(&mut bytes, &mut |_| 2);
+        let error = decode(&bytes).unwrap_err().to_string();
+        assert!(error.contains("no KID 2"), "{error}");
     }
 
     proptest! {
@@ -225,20 +392,17 @@ mod tests {
         fn any_bytes_decode_or_are_refused(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            if let Ok(recipe) = Recipe::decode(&bytes) {
-                let mut again = Vec::new();
-                recipe.encode(&mut again);
-                prop_assert!(bytes.starts_with(&again));
-            }
+            let _ = decode(&bytes);
+            let _ = Recipe::decode(&bytes, Names::InPlace);
         }
 
         #[test]
         fn any_change_decodes_or_is_refused(at in 0usize..64, byte in any::<u8>()) {
-            let mut bytes = Vec::new();
-            example().encode(&mut bytes);
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            let _ = Recipe::decode(&bytes);
+            for mut bytes in [encoded(&example()), encoded(&frame_inside())] {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+                let _ = decode(&bytes);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use zstd::zstd_safe::DCtx;
 
 use super::{
-    block::{Stored, lengths},
+    block::{Stored, lengths, unpack_bare},
     directory, display,
     index::ROW,
     open::{Data, Pack, index_path},
@@ -145,11 +145,11 @@ impl PackSet {
         let Some(found) = self.find(kid)? else { return Ok(None) };
         let damaged = |what| StoreError::Pack { pack: display(&found.pack), what };
         let mut table = Vec::new();
-        found.recipe.encode(&mut table);
+        found.recipe.encode(&mut table, &mut |_| 0);
         let mut bytes = (table.len() + ROW) as u64;
         for piece in &found.recipe.pieces {
             bytes += match piece.source {
-                Source::Copy { .. } => 0,
+                Source::Copy { .. } | Source::Within { .. } => 0,
                 Source::Patch { block, .. } => {
                     lengths(found.data.file(), block).map_err(damaged)?.0
                 }
@@ -204,6 +204,19 @@ impl PackSet {
     /// What is wrong with it.
     pub(super) fn behind(&self, stored: &Stored, prefix: &[u8]) -> Result<Vec<u8>, String> {
         stored.unpack_behind(&mut lock(&self.blocks).context, prefix)
+    }
+
+    /// The `len` bytes of a frame without its magic number, behind a prefix.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn within(
+        &self,
+        frame: &[u8],
+        len: usize,
+        prefix: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        unpack_bare(&mut lock(&self.blocks).context, frame, len, prefix)
     }
 
     /// The bytes of a block that needs no prefix.

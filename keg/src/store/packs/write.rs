@@ -1,6 +1,7 @@
 //! Writing a pack: beside, then synced, then named; the index last.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
@@ -8,8 +9,8 @@ use std::{
 };
 
 use super::{
-    MAX_OBJECTS, MAX_TABLE, block, directory, index,
-    open::{END, MAGIC, data_path, index_path},
+    LISTED, MAX_OBJECTS, MAX_TABLE, block, directory, index,
+    open::{ENDS, FOOTERS, MAGICS, data_path, index_path},
     recipe::Recipe,
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     store::{
         StoreError,
         durable::{replace_file, sync_dir},
-        io,
+        format, io,
     },
 };
 
@@ -28,7 +29,26 @@ pub(crate) struct PackWriter {
     hasher: blake3::Hasher,
     at: u64,
     table: Vec<u8>,
-    rows: Vec<(Kid, u32)>,
+    list: List,
+    rows: Vec<index::Row>,
+}
+
+/// The KIDs that a pack mentions, each once.
+#[derive(Default)]
+struct List {
+    bytes: Vec<u8>,
+    numbers: HashMap<Kid, u32>,
+}
+
+impl List {
+    fn number(&mut self, kid: &Kid) -> u32 {
+        let next = self.numbers.len() as u32;
+        let number = *self.numbers.entry(*kid).or_insert(next);
+        if number == next {
+            self.bytes.extend_from_slice(kid.as_bytes());
+        }
+        number
+    }
 }
 
 impl PackWriter {
@@ -45,9 +65,10 @@ impl PackWriter {
             hasher: blake3::Hasher::new(),
             at: 0,
             table: Vec::new(),
+            list: List::default(),
             rows: Vec::new(),
         };
-        writer.write(MAGIC)?;
+        writer.write(MAGICS[1])?;
         Ok(writer)
     }
 
@@ -81,8 +102,9 @@ impl PackWriter {
 
     /// Adds an object; bases in the same pack first.
     pub(crate) fn object(&mut self, kid: Kid, recipe: &Recipe) {
-        self.rows.push((kid, self.table.len() as u32));
-        recipe.encode(&mut self.table);
+        let (number, offset) = (self.list.number(&kid), self.table.len() as u32);
+        self.rows.push(index::Row { kid, number, offset });
+        recipe.encode(&mut self.table, &mut |kid| self.list.number(kid));
     }
 
     /// Bytes of data so far.
@@ -93,16 +115,22 @@ impl PackWriter {
     /// Gives the pack its name, durably, and returns it. Then readers find it.
     ///
     /// # Errors
-    /// The disk's; then there is no pack.
+    /// The disk's, or those of `format.json`; then there is no pack.
     pub(crate) fn finish(mut self, home: &Path) -> Result<Kid, StoreError> {
+        // Before anything is where programs look that do not know what is written now.
+        format::require(home, LISTED)?;
+        let list = std::mem::take(&mut self.list.bytes);
         let table = std::mem::take(&mut self.table);
-        debug_assert!(table.len() <= MAX_TABLE && self.rows.len() <= MAX_OBJECTS);
-        let mut end = Vec::with_capacity(super::open::FOOTER);
-        for number in [self.at, table.len() as u64, self.rows.len() as u64] {
+        debug_assert!(list.len() + table.len() <= MAX_TABLE && self.rows.len() <= MAX_OBJECTS);
+        let mut end = Vec::with_capacity(FOOTERS[1]);
+        let names = self.list.numbers.len() as u64;
+        for number in [self.at, names, table.len() as u64, self.rows.len() as u64] {
             end.extend_from_slice(&number.to_le_bytes());
         }
-        end.extend_from_slice(&blake3::hash(&table).as_bytes()[..8]);
-        end.extend_from_slice(END);
+        let sum = blake3::Hasher::new().update(&list).update(&table).finalize();
+        end.extend_from_slice(&sum.as_bytes()[..8]);
+        end.extend_from_slice(ENDS[1]);
+        self.write(&list)?;
         self.write(&table)?;
         self.write(&end)?;
         let what = format!("writing {}", self.path.display());
@@ -117,7 +145,8 @@ impl PackWriter {
         // Its index is there under another name before the data has its own: so whoever finds data
         // without an index sees whether that was lost, or is on its way.
         let beside = beside(home, &name);
-        let index = index::encode(self.at, &name, std::mem::take(&mut self.rows));
+        let index =
+            index::encode(self.at, &name, std::mem::take(&mut self.rows), index::Format::Listed);
         let placed = write_synced(&beside, &index)
             .map_err(io(&what))
             .and_then(|()| sync_dir(&dir))
@@ -180,7 +209,8 @@ pub(super) fn write_index(
     home: &Path,
     name: &Kid,
     size: u64,
-    rows: Vec<(Kid, u32)>,
+    rows: Vec<index::Row>,
+    format: index::Format,
 ) -> Result<(), StoreError> {
-    replace_file(&index_path(home, name), &index::encode(size, name, rows))
+    replace_file(&index_path(home, name), &index::encode(size, name, rows, format))
 }
