@@ -13,7 +13,7 @@ use std::{collections::HashSet, fs::File};
 use compare::{Difference, Range};
 
 use super::{
-    FileStore, StoreError, format, io,
+    FileStore, StoreError, io,
     packs::{
         self, Base, MAX_BLOCK, MAX_DEPTH, PackWriter, Piece, Recipe, Removing, Source, Within,
         compress,
@@ -91,7 +91,6 @@ impl FileStore {
         if packs::epoch(home)? == 0 {
             drop(Removing::begin(home)?);
         }
-        format::require(home, packs::FEATURE)?;
         let path = self.pending().new_path(home)?;
         let mut writer = PackWriter::create(path)?;
         let pieces = write_pieces(&mut writer, found, size)?;

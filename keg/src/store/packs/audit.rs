@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     directory, display, index,
+    list::Names,
     open::{Data, data_path},
     read::{PackedBlob, Prefer},
-    recipe::Names,
     set::{Found, PackSet},
     write::write_index,
 };

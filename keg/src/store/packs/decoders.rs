@@ -4,8 +4,9 @@ use super::{
     MAX_BLOCK,
     block::Stored,
     index::{Format, Index, Row},
+    list::Names,
     open::{Data, FOOTERS, MAGIC, MAGICS},
-    recipe::{Names, Recipe, Source},
+    recipe::{Recipe, Source},
 };
 use crate::{
     Kid,

@@ -14,7 +14,7 @@ use std::{fs::File, path::Path};
 
 use memmap2::Mmap;
 
-use super::{MAX_OBJECTS, recipe::Names};
+use super::{MAX_OBJECTS, list::Names};
 use crate::{Kid, kid::KidPrefix};
 
 const NAME_AT: usize = 16;

@@ -1,8 +1,8 @@
 //! Packs: where large objects are kept that nothing uses at present.
 //!
 //! ```text
-//! packs/<hex>.pack  blocks (zstd frames), then a table: how each object is made of them
-//! packs/<hex>.idx   the objects' KIDs, sorted, and their places in the table; derived
+//! packs/<hex>.pack  blocks (zstd frames), KIDs, then a table: how each object is made of them
+//! packs/<hex>.idx   the objects sorted by their KIDs, and their places in the table; derived
 //! packs/epoch       counts how often loose objects were removed, see `keg::pack`
 //! ```
 //! `<hex>` is the BLAKE3 of the data file. A pack never changes and is complete and durable when
@@ -15,6 +15,7 @@ mod audit;
 mod block;
 pub(crate) mod decoders;
 mod index;
+mod list;
 mod locks;
 mod open;
 mod read;

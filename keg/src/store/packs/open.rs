@@ -22,7 +22,8 @@ use super::{
     block::Stored,
     directory,
     index::Index,
-    recipe::{Base, Names, Recipe},
+    list::Names,
+    recipe::{Base, Recipe},
     set::Found,
 };
 use crate::{Kid, kid::KidPrefix};

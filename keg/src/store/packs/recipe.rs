@@ -17,7 +17,7 @@
 //! Base and names are numbers in the pack's list of KIDs. In packs of the first format, which have
 //! none, the base is a KID, and 0x20 is not known.
 
-use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX, MAX_WITHIN};
+use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX, MAX_WITHIN, list::Names};
 use crate::{
     Kid,
     object::{
@@ -37,15 +37,6 @@ const TREE: u8 = 0x10;
 const WITHIN: u8 = 0x20;
 /// Most KIDs that a frame is unpacked behind.
 const MAX_NAMES: usize = 8 << 10;
-
-/// The KIDs that the recipes of a pack mention.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Names<'a> {
-    /// Each is where it is mentioned: the first format.
-    InPlace,
-    /// Recipes have their numbers in this list, 32 bytes each.
-    Listed(&'a [u8]),
-}
 
 /// What an object is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,30 +90,6 @@ pub(crate) enum Source {
     /// From a frame in the recipe, packed with the first `prefix` bytes of the base before it. All
     /// of an object, or nothing.
     Within { prefix: u32 },
-}
-
-impl Names<'_> {
-    /// How many there are.
-    pub(super) fn len(self) -> usize {
-        match self {
-            Self::InPlace => 0,
-            Self::Listed(list) => list.len() / 32,
-        }
-    }
-
-    /// The one with a number.
-    pub(super) fn get(self, number: u32) -> Option<Kid> {
-        let Self::Listed(list) = self else { return None };
-        list.get(number as usize * 32..)?.first_chunk().map(|kid| Kid::from_bytes(*kid))
-    }
-
-    fn read(self, fields: &mut Fields<'_>, field: &'static str) -> Result<Kid, DecodeError> {
-        if let Self::InPlace = self {
-            return fields.array(field).map(Kid::from_bytes);
-        }
-        let number = fields.u32(field)?;
-        self.get(number).ok_or_else(|| bad(field, format!("there is no KID {number}")))
-    }
 }
 
 impl Recipe {

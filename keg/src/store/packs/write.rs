@@ -1,7 +1,6 @@
 //! Writing a pack: beside, then synced, then named; the index last.
 
 use std::{
-    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
@@ -10,6 +9,7 @@ use std::{
 
 use super::{
     LISTED, MAX_OBJECTS, MAX_TABLE, block, directory, index,
+    list::List,
     open::{ENDS, FOOTERS, MAGICS, data_path, index_path},
     recipe::Recipe,
 };
@@ -31,24 +31,6 @@ pub(crate) struct PackWriter {
     table: Vec<u8>,
     list: List,
     rows: Vec<index::Row>,
-}
-
-/// The KIDs that a pack mentions, each once.
-#[derive(Default)]
-struct List {
-    bytes: Vec<u8>,
-    numbers: HashMap<Kid, u32>,
-}
-
-impl List {
-    fn number(&mut self, kid: &Kid) -> u32 {
-        let next = self.numbers.len() as u32;
-        let number = *self.numbers.entry(*kid).or_insert(next);
-        if number == next {
-            self.bytes.extend_from_slice(kid.as_bytes());
-        }
-        number
-    }
 }
 
 impl PackWriter {
@@ -119,11 +101,10 @@ impl PackWriter {
     pub(crate) fn finish(mut self, home: &Path) -> Result<Kid, StoreError> {
         // Before anything is where programs look that do not know what is written now.
         format::require(home, LISTED)?;
-        let list = std::mem::take(&mut self.list.bytes);
+        let (list, names) = std::mem::take(&mut self.list).into_bytes();
         let table = std::mem::take(&mut self.table);
         debug_assert!(list.len() + table.len() <= MAX_TABLE && self.rows.len() <= MAX_OBJECTS);
         let mut end = Vec::with_capacity(FOOTERS[1]);
-        let names = self.list.numbers.len() as u64;
         for number in [self.at, names, table.len() as u64, self.rows.len() as u64] {
             end.extend_from_slice(&number.to_le_bytes());
         }
