@@ -270,7 +270,7 @@ mod tests {
 
     /// Version `n` changes `/a/n` or, every third one, `/b/n`.
     fn change(keg: &Keg, n: u64) {
-        let name = path(&format!("/{}/{n}.json", if n % 3 == 0 { "b" } else { "a" }));
+        let name = path(&format!("/{}/{n}.json", if n.is_multiple_of(3) { "b" } else { "a" }));
         let made = keg.commit(Txn::new("t", "m").set_json(name, json!(n))).expect("made");
         assert_eq!(made.seq, n);
     }
