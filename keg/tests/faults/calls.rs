@@ -104,9 +104,10 @@ pub fn is_sync(number: c_long) -> bool {
     [libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_syncfs].contains(&number)
 }
 
-/// The filter: stop at these calls, of the opening ones at those that make or empty a file.
-pub fn filter() -> Vec<sock_filter> {
-    let every = std::env::var_os(EVERY).is_some();
+/// The filter: stop at these calls, of the opening ones at those that make or empty a file; at
+/// those that only look, too, if `every`.
+pub fn filter(every: bool) -> Vec<sock_filter> {
+    let every = every || std::env::var_os(EVERY).is_some();
     let op = |code: u32, jt: u8, jf: u8, k: u32| sock_filter { code: code as u16, jt, jf, k };
     let load = |offset| op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let equal = |k: u32| op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, k);

@@ -19,12 +19,15 @@ use keg::{
 };
 use serde_json::json;
 
-use super::{answer::answer, child::told, killed::again, peer::Peer, place::Place, tracer::tell};
+use super::{
+    answer::answer, child::told, killed::again, passing::AGAIN, peer::Peer, place::Place,
+    tracer::tell,
+};
 
 /// How often a job is tried in one process.
 const TRIES: usize = 2;
 
-type Done = Result<(), Box<dyn Error>>;
+pub type Done = Result<(), Box<dyn Error>>;
 
 /// An operation. Beside its Keg, `keg/`, the directory holds what else it needs.
 #[derive(Clone, Copy)]
@@ -63,8 +66,8 @@ pub const WORKING: Job =
 pub const CREATE: Job =
     Job { name: "create", prepare: |_| (), run: commit, done: |keg| expect(keg, "/n/2") };
 
-pub const ALL: [Job; 12] =
-    [COMMIT, INGEST, MANY, CHANGED, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, CREATE];
+pub const ALL: [Job; 13] =
+    [COMMIT, INGEST, MANY, CHANGED, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, AGAIN, CREATE];
 
 /// Left alone, each job is done. The children of other tests enter here.
 #[test]
@@ -121,7 +124,7 @@ pub fn path(text: &str) -> NamePath {
     text.parse().expect(text)
 }
 
-fn expect(keg: &Keg, name: &str) {
+pub fn expect(keg: &Keg, name: &str) {
     assert!(keg.get(&path(name)).unwrap().is_some(), "{name} is there");
 }
 
@@ -138,7 +141,7 @@ pub fn acknowledged(told: &[String]) -> impl Iterator<Item = (u64, Kid)> {
     })
 }
 
-fn commit_txn(keg: &Keg, txn: Txn) -> Done {
+pub fn commit_txn(keg: &Keg, txn: Txn) -> Done {
     acknowledge(&keg.commit(txn)?);
     Ok(())
 }
@@ -218,7 +221,7 @@ fn ingested(root: &Path) {
     std::fs::create_dir(root.join("target")).unwrap();
 }
 
-fn put_directory(keg: &Keg, seed: u64, sizes: &[usize]) -> Result<Entry, Box<dyn Error>> {
+pub fn put_directory(keg: &Keg, seed: u64, sizes: &[usize]) -> Result<Entry, Box<dyn Error>> {
     let mut tree = Tree::default();
     for (n, size) in sizes.iter().enumerate() {
         let entry = keg.objects().put_bytes(&noise(seed + n as u64, *size))?;
@@ -248,11 +251,16 @@ fn collect(keg: &Keg, _: &Path) -> Done {
     Ok(())
 }
 
-/// Collects at once. A process that another test is starting may have the lock for a moment.
+/// Collects at once.
 pub fn collect_at_once(keg: &Keg) -> Result<gc::Report, gc::GcError> {
+    collect_with(keg, &at_once())
+}
+
+/// Collects. A process that another test is starting may have the lock for a moment.
+pub fn collect_with(keg: &Keg, options: &gc::Options) -> Result<gc::Report, gc::GcError> {
     let mut tries = 0;
     loop {
-        match gc::collect(keg, &at_once(), &mut |_| {}) {
+        match gc::collect(keg, options, &mut |_| {}) {
             Err(gc::GcError::Busy) if tries < 100_000 => std::thread::yield_now(),
             collected => return collected,
         }

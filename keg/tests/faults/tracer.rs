@@ -67,6 +67,11 @@ pub enum Verdict {
 pub trait Watcher {
     fn before(&mut self, call: &Call) -> Verdict;
 
+    /// Whether it is to be asked about calls that only look.
+    fn looks(&self) -> bool {
+        false
+    }
+
     /// After a call that was made, with its result.
     fn after(&mut self, _call: &Call, _result: i64) {}
 
@@ -87,7 +92,7 @@ pub fn run(job: &str, home: &Path, watcher: &mut dyn Watcher) -> Ended {
     // One thread, so that all calls are made by the one that is traced.
     let mut command = child::command(jobs::DOOR, &format!("{job} {}", home.display()));
     command.stdout(Stdio::null());
-    let filter = calls::filter();
+    let filter = calls::filter(watcher.looks());
     // SAFETY: only system calls between fork and exec, on memory that was made before.
     unsafe { command.pre_exec(move || calls::ask_to_be_traced(&filter)) };
     #[allow(clippy::zombie_processes, reason = "waited for below, call by call")]
