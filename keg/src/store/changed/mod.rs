@@ -56,10 +56,14 @@ impl FileStore {
         let Some(found) = compared.map_err(io("reading what is to be stored"))? else {
             return Ok(None);
         };
-        if self.relies_on(&found.kid, size)? || self.write_difference(&old, &found, size)? {
+        if self.relies_on(&found.kid, size)? {
             return Ok(Some((found.kid, size)));
         }
-        Ok(None)
+        // What is condemned is condemned in any pack, and the same pack may be there: written whole
+        // it is a file that is younger.
+        let condemned = self.log().condemned().current()?.since(&found.kid).is_some();
+        let written = !condemned && self.write_difference(&old, &found, size)?;
+        Ok(written.then_some((found.kid, size)))
     }
 
     /// The blob that a file was, or the one that this is a difference to, whichever is loose.

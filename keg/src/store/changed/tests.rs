@@ -101,6 +101,23 @@ fn a_file_that_is_what_it_was_is_not_written() {
 }
 
 #[test]
+fn what_is_condemned_is_written_whole() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let mut bytes = noise(SIZE, 1);
+    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
+    name(&keg, before, SIZE);
+    bytes[5_000_000] ^= 1;
+    let kid = put(&keg, &bytes, &before);
+    assert!(difference(&keg, &kid).is_some());
+    // No name has it.
+    gc::collect(&keg, &gc::Options::default(), &mut |_| {}).expect("collected");
+    put(&keg, &bytes, &before);
+    keg.objects().sync().expect("synced");
+    assert!(object_path(keg.home(), &kid).exists(), "the pack may go with it");
+}
+
+#[test]
 fn nothing_is_built_upon_damage() {
     let scratch = Scratch::new();
     let keg = scratch.keg();
