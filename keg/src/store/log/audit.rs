@@ -16,6 +16,8 @@ use crate::{
 impl Log {
     /// Reads every durable record; compares every sealed segment with its index.
     pub(crate) fn audit(&self, visit: &mut dyn FnMut(Audited)) -> Result<(), StoreError> {
+        // What others have rewritten does not match the indexes that this process has open.
+        self.relist()?;
         if let Err(error) = self.latest() {
             visit(Audited::Damage { place: "log/HEAD".to_owned(), what: error.to_string() });
         }
