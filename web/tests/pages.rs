@@ -43,6 +43,23 @@ fn check_page(url: &str, page: &str) {
 }
 
 #[tokio::test]
+async fn people_are_linked_to_their_documents() {
+    let world = World::new().await;
+    let process =
+        format!("/machines/{}/processes/{}", support::fixture::MACHINE, world.filled.process_id);
+    for url in ["/", "/apps/blog", "/source/blog", "/source/blog?log", &process] {
+        let page = world.page(url).await;
+        assert!(page.contains(r#"<a href="/users/ada" title="Ada Byron"#), "{url}: {page}");
+    }
+    // A service is nobody.
+    let page = world.page("/deploys?log").await;
+    assert!(page.contains("service/builder") && !page.contains("/users/service"), "{page}");
+    let page = world.page("/users").await;
+    assert!(page.contains("Ada Byron") && page.matches(">Name<").count() == 1, "{page}");
+    assert!(world.page("/users/ada").await.contains("ada@example.org"));
+}
+
+#[tokio::test]
 async fn every_link_leads_somewhere() {
     let world = World::new().await;
     let mut queue = VecDeque::from([("/".to_owned(), "start".to_owned())]);

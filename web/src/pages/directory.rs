@@ -146,9 +146,14 @@ async fn table(
         ));
     }
     let mut heads: Vec<String> = Vec::new();
-    for (_, fields) in &rows {
+    for (row, fields) in &rows {
         for (name, value) in fields {
-            let plain = !value.is_object() && !heads.contains(name);
+            // A document that says what it is called, as users do, need not say it twice.
+            let known = name == "name"
+                && value
+                    .as_str()
+                    .is_some_and(|said| row.to_string_lossy() == format!("{said}.json"));
+            let plain = !value.is_object() && !known && !heads.contains(name);
             if plain && heads.len() < MAX_COLUMNS {
                 heads.push(name.clone());
             }
