@@ -55,33 +55,26 @@ fn append(
     noted: &mut dyn FnMut(&[Outcome]),
 ) -> Result<(Vec<Outcome>, Position), StoreError> {
     let moving = store.moving()?;
-    let mut latest = moving.latest();
+    let Root { seq, commit } = moving.latest();
+    let objects: &dyn Objects = store;
+    let mut latest = Version { seq, commit, tree: objects.commit(&commit)?.tree };
     let mut ahead = Ahead { store, trees, made: HashMap::new() };
     let (mut outcomes, mut versions) = (Vec::new(), Vec::new());
     for planned in planned {
-        let made = names::plan(&ahead, latest, planned);
-        outcomes.push(match made {
-            Err(error) => Err(error),
-            Ok(None) => version(&ahead, latest),
-            Ok(Some(made)) => {
-                let Made { commit, tree, .. } = made;
-                latest = Root { seq: latest.seq + 1, commit };
-                let kids = made.objects.iter().map(|(kid, _)| *kid).collect::<Vec<_>>();
-                ahead.made.extend(made.objects);
-                versions.push((kids, latest));
-                Ok(Version { seq: latest.seq, commit, tree })
-            }
-        });
+        let made = names::plan(&ahead, &latest, planned);
+        outcomes.push(made.map(|made| {
+            let Some(Made { objects, commit, tree }) = made else { return latest };
+            latest = Version { seq: latest.seq + 1, commit, tree };
+            let kids = objects.iter().map(|(kid, _)| *kid).collect::<Vec<_>>();
+            ahead.made.extend(objects);
+            versions.push((kids, Root { seq: latest.seq, commit }));
+            latest
+        }));
     }
     noted(&outcomes);
     let moves: Vec<Move<'_>> = versions.into_iter().map(|version| ahead.new_in(version)).collect();
     let end = moving.append(&moves)?;
     Ok((outcomes, end))
-}
-
-fn version(objects: &dyn Objects, root: Root) -> Outcome {
-    let tree = objects.commit(&root.commit)?.tree;
-    Ok(Version { seq: root.seq, commit: root.commit, tree })
 }
 
 /// A store as it will be when the versions planned so far have been written.

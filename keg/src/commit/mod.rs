@@ -85,7 +85,9 @@ impl Keg {
     /// Without anybody's help, on any store.
     fn alone(&self, planned: &Planned<'_>) -> Outcome {
         let root = self.master().advance(&mut |objects: &dyn Objects, root| {
-            let made = names::plan(objects, root, planned)?;
+            let tree = objects.commit(&root.commit)?.tree;
+            let base = Version { seq: root.seq, commit: root.commit, tree };
+            let made = names::plan(objects, &base, planned)?;
             Ok(made.map(|made| Advance {
                 objects: made.objects.into_iter().map(|(_, object)| object).collect(),
                 commit: made.commit,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Kid,
     object::{
-        Entry, EntryName, Kind, Tree,
+        DecodeError, Entry, EntryName, Kind, Tree,
         shards::{Node, Shard},
     },
     store::{Objects, StoreError},
@@ -37,9 +37,9 @@ impl Directory<'_> {
     ///
     /// # Errors
     /// As [`super::node`]; what `keep` answers; what no tree may hold.
-    pub(crate) fn edit(&self, changes: Changes, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
-        if let Node::Leaf(tree) = &*self.root {
-            return self.edit_whole(tree.clone(), changes, keep);
+    pub(crate) fn edit(self, changes: Changes, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
+        if let Node::Leaf(_) = &*self.root {
+            return self.edit_whole(changes, keep);
         }
         let mut maker = Maker::default();
         let mut level = 0;
@@ -74,27 +74,31 @@ impl Directory<'_> {
         maker.give(&top, keep)
     }
 
-    fn edit_whole(
-        &self,
-        mut tree: Tree,
-        changes: Changes,
-        keep: &mut Keep<'_>,
-    ) -> Result<Made, StoreError> {
+    fn edit_whole(self, changes: Changes, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
+        let Self { objects, kid, mut root, .. } = self;
+        let trees = objects.trees();
+        if let Some(trees) = trees {
+            // It gives way to what it becomes, so as a rule it is nobody else's and not copied.
+            trees.forget(&kid);
+        }
+        let Node::Leaf(tree) = Arc::make_mut(&mut root) else {
+            return Err(invalid(no_parts()));
+        };
         for (name, entry) in changes {
             match entry {
                 Some(entry) => tree.entries.insert(name, entry),
                 None => tree.entries.remove(&name),
             };
         }
-        let Some(trees) = self.objects.trees() else { return put_with(&tree, keep) };
         let mut nodes = 0;
-        let made = put_with(&tree, &mut |bytes| {
+        let made = put_with(tree, &mut |kid, bytes| {
             nodes += 1;
-            keep(bytes)
+            keep(kid, bytes)
         })?;
-        trees.forget(&self.kid);
-        if nodes == 1 {
-            trees.keep(made.kid, Arc::new(Node::Leaf(tree)));
+        if let Some(trees) = trees
+            && nodes == 1
+        {
+            trees.keep(made.kid, root);
         }
         Ok(made)
     }
@@ -185,8 +189,7 @@ impl Directory<'_> {
             Node::Leaf(tree) => tree.entries.keys().next(),
             Node::Index(index) => index.children.first().map(|child| &child.first),
         };
-        let none = || crate::object::DecodeError::Field { field: "parts", reason: "none".into() };
-        let first = first.cloned().ok_or_else(|| invalid(none()))?;
+        let first = first.cloned().ok_or_else(|| invalid(no_parts()))?;
         Ok(Shard { first, kid: self.kid, below: self.root.extent().map_err(invalid)? })
     }
 
@@ -211,16 +214,20 @@ impl Directory<'_> {
     }
 }
 
+fn no_parts() -> DecodeError {
+    DecodeError::Field { field: "parts", reason: "none".into() }
+}
+
 /// A directory, or a new one, with these changes; its new nodes are put into a store.
 ///
 /// # Errors
 /// As [`Directory::edit`], and [`Objects::put`].
 pub(crate) fn change(
     objects: &dyn Objects,
-    base: Option<&Directory<'_>>,
+    base: Option<Directory<'_>>,
     changes: Changes,
 ) -> Result<Entry, StoreError> {
-    let mut keep = |bytes: Vec<u8>| objects.put(Kind::Tree, &bytes).map(drop);
+    let mut keep = |_: Kid, bytes: Vec<u8>| objects.put(Kind::Tree, &bytes).map(drop);
     let made = change_with(base, changes, &mut keep)?;
     Ok(Entry::tree(made.kid, made.sums))
 }
@@ -230,7 +237,7 @@ pub(crate) fn change(
 /// # Errors
 /// As [`Directory::edit`].
 pub(crate) fn change_with(
-    base: Option<&Directory<'_>>,
+    base: Option<Directory<'_>>,
     changes: Changes,
     keep: &mut Keep<'_>,
 ) -> Result<Made, StoreError> {

@@ -63,7 +63,7 @@ pub(crate) struct Made {
 /// # Errors
 /// As [`Objects::put`].
 pub(crate) fn put(objects: &dyn Objects, tree: &Tree) -> Result<Made, StoreError> {
-    put_with(tree, &mut |bytes| objects.put(Kind::Tree, &bytes).map(drop))
+    put_with(tree, &mut |_, bytes| objects.put(Kind::Tree, &bytes).map(drop))
 }
 
 /// Makes a directory, split if it is large; its nodes go to `keep`, those below first.
@@ -71,8 +71,10 @@ pub(crate) fn put(objects: &dyn Objects, tree: &Tree) -> Result<Made, StoreError
 /// # Errors
 /// What `keep` answers; what no tree may hold.
 pub(super) fn put_with(tree: &Tree, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
-    if tree.is_whole() {
-        return put_whole(tree, keep);
+    // What cannot be summed up cannot be encoded.
+    let below = tree.extent().map_err(invalid)?;
+    if below.is_whole() {
+        return put_summed(tree, below.sums, keep);
     }
     let mut maker = Maker::default();
     let mut leaves = Cuts::new(0);
@@ -84,15 +86,19 @@ pub(super) fn put_with(tree: &Tree, keep: &mut Keep<'_>) -> Result<Made, StoreEr
     maker.give(&top, keep)
 }
 
-/// Who takes the bytes of new trees.
-pub(crate) type Keep<'a> = dyn FnMut(Vec<u8>) -> Result<(), StoreError> + 'a;
+/// Who takes new trees: their KIDs and their bytes.
+pub(crate) type Keep<'a> = dyn FnMut(Kid, Vec<u8>) -> Result<(), StoreError> + 'a;
 
 /// Gives a directory that is one object.
 pub(super) fn put_whole(tree: &Tree, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
-    let bytes = tree.encode().map_err(invalid)?;
-    let sums = tree.sums().map_err(invalid)?;
+    put_summed(tree, tree.sums().map_err(invalid)?, keep)
+}
+
+/// As [`put_whole`], with the sums of what is below it.
+fn put_summed(tree: &Tree, sums: Sums, keep: &mut Keep<'_>) -> Result<Made, StoreError> {
+    let bytes = tree.encode_with(sums).map_err(invalid)?;
     let kid = Kind::Tree.kid_of(&bytes);
-    keep(bytes)?;
+    keep(kid, bytes)?;
     Ok(Made { kid, sums })
 }
 
@@ -169,7 +175,7 @@ impl Maker {
                 self.give_below(child.kid, keep)?;
             }
         }
-        keep(bytes)
+        keep(kid, bytes)
     }
 }
 

@@ -121,7 +121,7 @@ impl Merge<'_> {
             }
             changes.insert(entry_name(name, &at)?, entry);
         }
-        let made = change(objects, shown.as_ref(), changes).map_err(IngestError::store(path))?;
+        let made = change(objects, shown, changes).map_err(IngestError::store(path))?;
         Ok(Entry { attrs, ..made })
     }
 

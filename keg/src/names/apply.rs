@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{CommitError, Expected, Txn, noun, txn::Step};
+use super::{CommitError, Expected, Txn, Version, noun, txn::Step};
 use crate::{
     Kid,
     directory::{Changes, Directory, change_with},
     object::{Commit, Entry, EntryName, Kind, Value},
     path::NamePath,
-    store::{Object, Objects, Root, StoreError},
+    store::{Object, Objects, StoreError},
 };
 
 /// A transaction whose documents are bytes by now.
@@ -49,13 +49,12 @@ pub(crate) struct Made {
     pub(crate) tree: Kid,
 }
 
-/// The version that follows `root` when the transaction is made; `None` if it changes nothing.
+/// The version that follows `base` when the transaction is made; `None` if it changes nothing.
 pub(crate) fn plan(
     objects: &dyn Objects,
-    root: Root,
+    base: &Version,
     planned: &Planned<'_>,
 ) -> Result<Option<Made>, CommitError> {
-    let base = objects.commit(&root.commit)?;
     for (path, expected) in &planned.txn.expected {
         check(objects, &base.tree, path, *expected)?;
     }
@@ -75,7 +74,7 @@ pub(crate) fn plan(
     }
     let commit = Commit {
         tree,
-        parents: vec![root.commit],
+        parents: vec![base.commit],
         author: planned.txn.author.clone(),
         time_ms: planned.time_ms,
         message: planned.txn.message.clone(),
@@ -160,11 +159,11 @@ impl<'a> Node<'a> {
             let entry = node.write(made)?;
             changes.insert(name, Some(entry));
         }
-        let mut keep = |bytes: Vec<u8>| {
-            made.push((Kind::Tree.kid_of(&bytes), Object { kind: Kind::Tree, bytes }));
+        let mut keep = |kid: Kid, bytes: Vec<u8>| {
+            made.push((kid, Object { kind: Kind::Tree, bytes }));
             Ok(())
         };
-        let directory = change_with(base.as_ref(), changes, &mut keep)?;
+        let directory = change_with(base, changes, &mut keep)?;
         Ok(Entry::tree(directory.kid, directory.sums))
     }
 

@@ -212,11 +212,7 @@ impl Node {
     /// Sums that do not fit 64 bits.
     pub(crate) fn extent(&self) -> Result<Extent, DecodeError> {
         match self {
-            Self::Leaf(tree) => {
-                tree.entries.iter().try_fold(Extent::default(), |sum, (name, entry)| {
-                    sum.plus(Extent::of(name, entry)?)
-                })
-            }
+            Self::Leaf(tree) => tree.extent(),
             Self::Index(index) => index.extent(),
         }
     }

@@ -1,6 +1,6 @@
 //! The canonical bytes of a tree (`docs/store.md`, "Tree").
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::shards::Extent;
 use super::wire::{DecodeError, Fields, bad, put_bytes, put_signed, put_varint};
@@ -17,6 +17,9 @@ const MAX_TARGET: usize = 4095;
 const MAX_XATTR_NAME: usize = 255;
 /// Longest value of an extended attribute, as on Linux.
 const MAX_XATTR_VALUE: usize = 65536;
+
+/// About what an entry takes, with a name that is not long, in bytes.
+const ROOM_EACH: usize = 64;
 
 const FILE: u8 = 1;
 const TREE: u8 = 2;
@@ -70,15 +73,11 @@ impl Tree {
         self.entries.values().try_fold(Sums::default(), |sums, entry| sums.plus(Sums::of(entry)?))
     }
 
-    /// Whether it is one object; otherwise it is stored as several, and
-    /// [`put_tree`](crate::store::Objects) makes them.
-    pub(crate) fn is_whole(&self) -> bool {
-        let extent = self
-            .entries
-            .iter()
-            .try_fold(Extent::default(), |sum, (name, entry)| sum.plus(Extent::of(name, entry)?));
-        // What cannot be summed up cannot be encoded either, and says so there.
-        extent.is_ok_and(|extent| extent.is_whole())
+    /// What is below it: by this it is known whether it is one object, or stored as several, which
+    /// [`put_tree`](crate::store::Objects) makes.
+    pub(crate) fn extent(&self) -> Result<Extent, DecodeError> {
+        let of = |sum: Extent, (name, entry)| sum.plus(Extent::of(name, entry)?);
+        self.entries.iter().try_fold(Extent::default(), of)
     }
 
     /// The canonical bytes of a tree that is one object: of all but large directories, which
@@ -88,24 +87,26 @@ impl Tree {
     /// An attribute or target that no tree may hold, sums that do not fit 64 bits, or more than
     /// [`MAX_OBJECT`] bytes.
     pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
-        let sums = self.sums()?;
-        let mut table: BTreeMap<Attrs, u64> = BTreeMap::new();
-        for entry in self.entries.values() {
-            check_attrs(&entry.attrs)?;
-            table.insert(shared(&entry.attrs), 0);
-        }
-        let mut out = vec![FORMAT];
+        self.encode_with(self.sums()?)
+    }
+
+    /// As [`Tree::encode`], for who has its sums already.
+    pub(crate) fn encode_with(&self, sums: Sums) -> Result<Vec<u8>, DecodeError> {
+        let table = Table::of(self)?;
+        let mut out = Vec::with_capacity(ROOM_EACH * (self.entries.len() + 1));
+        out.push(FORMAT);
         put_varint(&mut out, sums.bytes);
         put_varint(&mut out, sums.entries);
-        put_varint(&mut out, table.len() as u64);
-        for (index, (attrs, place)) in table.iter_mut().enumerate() {
-            *place = index as u64;
+        put_varint(&mut out, table.rows.len() as u64);
+        for attrs in &table.rows {
             put_attrs(&mut out, attrs);
         }
         put_varint(&mut out, self.entries.len() as u64);
+        let mut row = 0;
         for (name, entry) in &self.entries {
+            row = table.row_of(&entry.attrs, row);
             put_bytes(&mut out, name.as_bytes());
-            put_entry(&mut out, entry, table[&shared(&entry.attrs)])?;
+            put_entry(&mut out, entry, row as u64)?;
         }
         check_size(out.len())?;
         Ok(out)
@@ -150,9 +151,39 @@ fn check_size(bytes: usize) -> Result<(), DecodeError> {
     if bytes > MAX_OBJECT { Err(DecodeError::TooBig { bytes, limit: MAX_OBJECT }) } else { Ok(()) }
 }
 
-/// What the table holds: everything but the link group, which is the entry's own.
-fn shared(attrs: &Attrs) -> Attrs {
-    Attrs { link_group: 0, ..attrs.clone() }
+/// The attributes of a directory's entries, each once, ascending.
+struct Table<'a> {
+    rows: Vec<&'a Attrs>,
+}
+
+impl<'a> Table<'a> {
+    fn of(tree: &'a Tree) -> Result<Self, DecodeError> {
+        let mut rows: Vec<&Attrs> = Vec::new();
+        for Entry { attrs, .. } in tree.entries.values() {
+            // Most are as those of the entry before.
+            if rows.last().is_none_or(|last| order(last, attrs).is_ne()) {
+                check_attrs(attrs)?;
+                rows.push(attrs);
+            }
+        }
+        rows.sort_unstable_by(|left, right| order(left, right));
+        rows.dedup_by(|right, left| order(left, right).is_eq());
+        Ok(Self { rows })
+    }
+
+    /// The row of an entry's attributes, which is likely to be that of the entry before.
+    fn row_of(&self, attrs: &Attrs, likely: usize) -> usize {
+        if self.rows.get(likely).is_some_and(|row| order(row, attrs).is_eq()) {
+            return likely;
+        }
+        self.rows.partition_point(|row| order(row, attrs).is_lt())
+    }
+}
+
+/// How the table is sorted: by everything but the link group, which is the entry's own.
+fn order(left: &Attrs, right: &Attrs) -> Ordering {
+    let key = |attrs: &Attrs| (attrs.mode, attrs.uid, attrs.gid, attrs.mtime, attrs.mtime_nsec);
+    key(left).cmp(&key(right)).then_with(|| left.xattrs.cmp(&right.xattrs))
 }
 
 fn check_attrs(attrs: &Attrs) -> Result<(), DecodeError> {

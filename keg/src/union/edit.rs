@@ -123,7 +123,7 @@ fn apply(
         let entry = apply_entry(objects, old, node, &at)?;
         changes.insert(name, entry);
     }
-    change(objects, tree.as_ref(), changes).map_err(UnionError::store(path))
+    change(objects, tree, changes).map_err(UnionError::store(path))
 }
 
 fn apply_entry(

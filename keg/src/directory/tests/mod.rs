@@ -33,7 +33,7 @@ fn numbered(count: u64) -> Tree {
 /// Changes a directory; returns its KID, and how many objects and bytes were written.
 fn edit(objects: &dyn Objects, kid: &Kid, changes: Changes) -> (Kid, usize, usize) {
     let (count, bytes) = (Cell::new(0), Cell::new(0));
-    let mut keep = |made: Vec<u8>| {
+    let mut keep = |_, made: Vec<u8>| {
         count.set(count.get() + 1);
         bytes.set(bytes.get() + made.len());
         objects.put(Kind::Tree, &made).map(drop)
