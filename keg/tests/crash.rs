@@ -263,3 +263,40 @@ fn segments_are_sealed_indexed_and_followed() {
         "{report:?}"
     );
 }
+
+#[test]
+fn an_index_that_was_not_durable_yet_is_checked_before_it_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = |name: &str| dir.path().join("log").join(name);
+    let keg = Keg::create(dir.path()).unwrap();
+    let (follows, late) = (Keg::open(dir.path()).unwrap(), Keg::open(dir.path()).unwrap());
+    let mut kids = Vec::new();
+    while !log("00000002.seg").exists() {
+        kids.push(keg.objects().put(Kind::Blob, &noise(kids.len() as u64, 2048)).unwrap());
+    }
+    set(&keg, "/end", 1);
+    // As `kill -9` would: nobody makes the index durable.
+    std::mem::forget(keg);
+    let index = fs::read(log("00000001.idx-new")).unwrap();
+    assert!(!log("00000001.idx").exists());
+    let sound = |keg: &Keg| {
+        for (n, kid) in kids.iter().enumerate().step_by(500) {
+            assert_eq!(keg.objects().blob(kid).unwrap(), noise(n as u64, 2048));
+        }
+        assert!(check(keg).is_clean());
+    };
+    sound(&follows);
+    assert!(log("00000001.idx-new").exists(), "whoever follows does not wait for it");
+    let zeros = [&index[..8192], &[0; 4096], &index[12288..]].concat();
+    for found in [&index, &zeros, &index[..index.len() / 2].to_vec(), &Vec::new()] {
+        fs::write(log("00000001.idx-new"), found).unwrap();
+        let _ = fs::remove_file(log("00000001.idx"));
+        sound(&Keg::open(dir.path()).unwrap());
+        assert!(!log("00000001.idx-new").exists());
+        assert_eq!(fs::read(log("00000001.idx")).unwrap(), index, "as made from the segment");
+    }
+    // Nor does a process believe it that had the Keg open all the time.
+    fs::write(log("00000001.idx-new"), zeros).unwrap();
+    fs::remove_file(log("00000001.idx")).unwrap();
+    sound(&late);
+}

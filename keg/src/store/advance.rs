@@ -21,7 +21,9 @@ impl FileStore {
 
     /// Makes what was moved durable, up to a position.
     pub(crate) fn settle(&self, end: Position) -> Result<(), StoreError> {
-        self.log.sync_to(end)
+        self.log.sync_to(end)?;
+        self.log.settle_old();
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! what happens after a crash are in `docs/store.md`, "The log".
 //!
 //! ```text
-//! log/00000001.seg  sealed: synced, indexed by 00000001.idx
+//! log/00000001.seg  sealed: synced, indexed by 00000001.idx (00000001.idx-new: soon to be)
 //! log/00000002.seg  the tail: appended to under log/lock, indexed in memory by each process
 //! log/HEAD          how far the log is durable; readers believe no record beyond it
 //! log/synclock      who syncs; the others wait and find their records synced
@@ -31,6 +31,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -43,7 +44,7 @@ use crate::{Kid, kid::KidPrefix};
 
 pub(crate) use append::{Appender, NewObject};
 pub(crate) use compact::Rewrite;
-use index::SealedIndex;
+use index::{SealedIndex, settle_index};
 pub(crate) use index::{read_swept, swept_objects};
 pub(crate) use moves::Move;
 use record::{OVERHEAD, Record, RecordKind};
@@ -53,6 +54,9 @@ use tail::{State, Tail};
 
 /// How many sealed segments are kept open for reading.
 const OPEN_SEGMENTS: usize = 8;
+
+/// How long the disk has for a new index before it is synced: then there is nothing to wait for.
+const SETTLE_AFTER: Duration = Duration::from_millis(50);
 
 /// The log of one Keg, as one process sees it.
 pub(crate) struct Log {
@@ -67,6 +71,8 @@ pub(crate) struct Log {
     state: Mutex<State>,
     condemned: Condemned,
     failed: AtomicBool,
+    /// A segment that this process has sealed and whose index is not durable, and since when.
+    unsettled: Mutex<Option<(u32, Instant)>>,
 }
 
 /// What `log/HEAD` says: durable up to here, with this many versions.
@@ -122,6 +128,7 @@ impl Log {
             state: Mutex::new(state),
             condemned,
             failed: AtomicBool::new(false),
+            unsettled: Mutex::default(),
         };
         log.recover(newest)?;
         Ok(log)
@@ -273,10 +280,26 @@ impl Log {
 
     fn next_segment(&self, state: &mut State) -> Result<(), StoreError> {
         let number = state.tail.number;
-        let sealed = SealedIndex::open(&self.dir, number)?;
+        let sealed = SealedIndex::open_new(&self.dir, number)?;
         state.tail = Tail::open(&self.dir, number + 1)?;
         state.sealed.push(sealed);
         Ok(())
+    }
+
+    /// Makes the index of a segment durable that this process has sealed before a moment. If that
+    /// fails, who opens the Keg next makes it.
+    fn settle_sealed(&self, before: Instant) {
+        let due = lock(&self.unsettled).take_if(|(_, since)| *since <= before);
+        if let Some((segment, _)) = due {
+            let _ = settle_index(&self.dir, segment);
+        }
+    }
+
+    /// The same, if it was some time ago.
+    pub(crate) fn settle_old(&self) {
+        if let Some(then) = Instant::now().checked_sub(SETTLE_AFTER) {
+            self.settle_sealed(then);
+        }
     }
 
     fn check_failed(&self) -> Result<(), StoreError> {
@@ -285,6 +308,12 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.settle_sealed(Instant::now());
     }
 }
 

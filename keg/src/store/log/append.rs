@@ -3,11 +3,12 @@
 use std::{
     os::unix::fs::FileExt,
     sync::{MutexGuard, atomic::Ordering},
+    time::Instant,
 };
 
 use super::{
     Head, Log,
-    index::write_index,
+    index::write_new_index,
     lock,
     record::{self, RecordKind},
     segment::{MAGIC, Place, Position, ROLL_AT, Trust, segment_path},
@@ -139,10 +140,8 @@ impl Appender<'_> {
             let _ = file.set_len(u64::from(end));
             return Err(io("appending to the Keg's log")(error));
         }
-        state.tail.end = end + bytes.len() as u32;
-        state.tail.objects.extend(places);
-        let end = state.tail.end;
-        state.tail.roots.extend(root.map(|root| (root, end)));
+        let end = end + bytes.len() as u32;
+        state.tail.grow(end, places, root.map(|root| (root, end)));
         Ok(state.end())
     }
 
@@ -176,19 +175,22 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// Seals the tail and begins a new segment with the current root.
+    /// Seals the tail and begins a new segment with the current root. Its index is written from
+    /// memory, and made durable later: others wait meanwhile.
     pub(crate) fn roll(&self) -> Result<(), StoreError> {
         let latest = self.latest();
+        self.log.settle_sealed(Instant::now());
         let mut state = self.log.state();
         let number = state.tail.number;
         if let Err(error) = state.tail.file.sync_data() {
             self.log.fail();
             return Err(io("syncing a full segment of the Keg's log")(error));
         }
-        write_index(&self.log.dir, number)?;
+        write_new_index(&self.log.dir, &state.tail)?;
         let mut bytes = MAGIC.to_vec();
         record::push(&mut bytes, RecordKind::Base, &latest.commit, &latest.seq.to_le_bytes());
         replace_file(&segment_path(&self.log.dir, number + 1), &bytes)?;
+        *lock(&self.log.unsettled) = Some((number, Instant::now()));
         self.log.next_segment(&mut state)
     }
 }

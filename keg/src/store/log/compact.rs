@@ -10,11 +10,12 @@ use std::{
     io::{BufWriter, Write},
     os::unix::fs::FileExt,
     path::Path,
+    time::Instant,
 };
 
 use super::{
     Log, NewObject,
-    index::write_index,
+    index::{settle_index, write_index},
     record::{self, Record, RecordKind},
     segment::{MAGIC, Met, Place, Position, Trust, index_path, scan, segment_path},
 };
@@ -94,7 +95,9 @@ impl Log {
             appender.roll()?;
             self.known_end()
         };
-        self.sync_to(end)
+        self.sync_to(end)?;
+        self.settle_sealed(Instant::now());
+        Ok(())
     }
 
     /// Appends an object although it is there: that copy is damaged. Its segment must be sealed.
@@ -145,6 +148,7 @@ impl Log {
             }
         };
         for number in plan.run {
+            settle_index(&self.dir, *number)?;
             done.bytes_before += self.segment_size(*number)?;
             self.link_aside(*number, plan.aside)?;
         }

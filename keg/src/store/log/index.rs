@@ -4,21 +4,35 @@
 //! objects × (KID 32, offset u32, len u32, kind u8) | roots × (seq u64, KID 32) | BLAKE3 of all
 //! before, 32`.
 //! It is derived: a missing or foreign one is made again from the segment.
+//!
+//! Whoever seals a segment writes `.idx-new` from what it has in memory and lets the others go on.
+//! Later, when the disk has it, it is synced and becomes `.idx`. Until then it is believed only
+//! if its checksum says so.
 
-use std::{fs::File, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io::Write,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 use memmap2::Mmap;
 
 use super::{
     record::{HEADER, RecordKind},
     reload::is_gone,
-    segment::{MAGIC, Met, Place, Position, Trust, index_path, scan, segment_path},
+    segment::{MAGIC, Met, Place, Position, Trust, index_path, new_index_path, scan, segment_path},
+    tail::Tail,
 };
 use crate::{
     Kid,
     kid::KidPrefix,
     object::Kind,
-    store::{Root, StoreError, io},
+    store::{
+        Root, StoreError,
+        durable::{replace_file, start_writing},
+        io,
+    },
 };
 
 const INDEX_MAGIC: &[u8; 8] = b"keg-idx\n";
@@ -37,23 +51,38 @@ pub(crate) struct SealedIndex {
 }
 
 impl SealedIndex {
-    /// Opens the index of a sealed segment; makes it first if it is not there.
+    /// Opens the index of a sealed segment; makes it first if it is not there, and durable if it
+    /// may not be.
     pub(crate) fn open(dir: &Path, segment: u32) -> Result<Self, StoreError> {
-        match Self::read(dir, segment)? {
-            Some(index) => Ok(index),
-            None => {
-                write_index(dir, segment)?;
-                Self::read(dir, segment)?.ok_or_else(|| StoreError::Log {
-                    place: format!("segment {segment}"),
-                    what: "its index cannot be made".to_owned(),
-                })
-            }
+        if let Some(index) = Self::read(dir, segment)? {
+            return Ok(index);
         }
+        settle_index(dir, segment)?;
+        if let Some(index) = Self::read(dir, segment)? {
+            return Ok(index);
+        }
+        write_index(dir, segment)?;
+        Self::read(dir, segment)?.ok_or_else(|| StoreError::Log {
+            place: format!("segment {segment}"),
+            what: "its index cannot be made".to_owned(),
+        })
+    }
+
+    /// As [`SealedIndex::open`], but without waiting for one that is not durable yet.
+    pub(super) fn open_new(dir: &Path, segment: u32) -> Result<Self, StoreError> {
+        if let Some(index) = Self::read(dir, segment)? {
+            return Ok(index);
+        }
+        let new = Self::read_at(dir, segment, new_index_path(dir, segment))?;
+        new.filter(Self::is_whole).map_or_else(|| Self::open(dir, segment), Ok)
     }
 
     /// `None`: not there, or not an index of this segment.
     pub(super) fn read(dir: &Path, segment: u32) -> Result<Option<Self>, StoreError> {
-        let path = index_path(dir, segment);
+        Self::read_at(dir, segment, index_path(dir, segment))
+    }
+
+    fn read_at(dir: &Path, segment: u32, path: PathBuf) -> Result<Option<Self>, StoreError> {
         let what = format!("reading {}", path.display());
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -172,6 +201,45 @@ fn absent<T>(error: StoreError) -> Result<Option<T>, StoreError> {
     if is_gone(&error) { Ok(None) } else { Err(error) }
 }
 
+/// Writes the index of a segment that is just being sealed, from what is known of it in memory.
+/// The disk starts on it; [`settle_index`] makes it durable.
+pub(super) fn write_new_index(dir: &Path, tail: &Tail) -> Result<(), StoreError> {
+    let path = new_index_path(dir, tail.number);
+    let beside = path.with_extension(format!("tmp-{}", std::process::id()));
+    let rows = tail.objects.iter().map(|(kid, place)| (*kid, *place)).collect();
+    let roots: Vec<Root> = tail.roots.iter().map(|(root, _)| *root).collect();
+    let bytes = encode(u64::from(tail.end), sorted(rows), &roots);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        start_writing(&file, 0, bytes.len() as u64);
+        std::fs::rename(&beside, &path)
+    });
+    written.map_err(|error| {
+        // What is left beside is garbage either way; the error is the one to report.
+        let _ = std::fs::remove_file(&beside);
+        io(format_args!("writing {}", path.display()))(error)
+    })
+}
+
+/// Makes an index that was written while its segment was sealed durable and gives it its name. One
+/// that cannot be, or is not whole, is removed: it will be made again.
+pub(super) fn settle_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
+    let new = new_index_path(dir, segment);
+    let Ok(file) = File::open(&new) else { return Ok(()) };
+    let found = SealedIndex::read_at(dir, segment, new.clone())?;
+    let sound = found.is_some_and(|index| index.is_whole()) && file.sync_all().is_ok();
+    let settled = if sound {
+        std::fs::rename(&new, index_path(dir, segment))
+    } else {
+        std::fs::remove_file(&new)
+    };
+    match settled {
+        // Somebody else did it meanwhile.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        settled => settled.map_err(io(format_args!("settling {}", new.display()))),
+    }
+}
+
 /// Makes the index of a segment: written beside, synced, renamed.
 pub(crate) fn write_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
     let path = segment_path(dir, segment);
@@ -195,17 +263,22 @@ pub(crate) fn write_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
             Met::Damage(_) => {}
         },
     )?;
+    let bytes = encode(size, sorted(rows), &roots);
+    replace_file(&index_path(dir, segment), &bytes)
+}
+
+/// Ascending, each object once, at its first place.
+fn sorted(mut rows: Vec<(Kid, Place)>) -> Vec<(Kid, Place)> {
     // Nearly always the first eight bytes decide.
     let first = |kid: &Kid| kid.as_bytes().first_chunk().map(|start| u64::from_be_bytes(*start));
     rows.sort_unstable_by(|(left, at), (right, to)| {
         first(left).cmp(&first(right)).then_with(|| (left, at.at).cmp(&(right, to.at)))
     });
     rows.dedup_by_key(|(kid, _)| *kid);
-    let bytes = encode(size, &rows, &roots);
-    crate::store::durable::replace_file(&index_path(dir, segment), &bytes)
+    rows
 }
 
-fn encode(size: u64, rows: &[(Kid, Place)], roots: &[Root]) -> Vec<u8> {
+fn encode(size: u64, rows: Vec<(Kid, Place)>, roots: &[Root]) -> Vec<u8> {
     let mut out = Vec::with_capacity(ROWS_AT + rows.len() * ROW + roots.len() * ROOT + SUM);
     out.extend_from_slice(INDEX_MAGIC);
     out.extend_from_slice(&size.to_le_bytes());
@@ -215,7 +288,7 @@ fn encode(size: u64, rows: &[(Kid, Place)], roots: &[Root]) -> Vec<u8> {
         let upto = rows.partition_point(|(kid, _)| kid.as_bytes()[0] <= byte);
         out.extend_from_slice(&(upto as u32).to_le_bytes());
     }
-    for (kid, place) in rows {
+    for (kid, place) in &rows {
         out.extend_from_slice(kid.as_bytes());
         out.extend_from_slice(&place.at.offset.to_le_bytes());
         out.extend_from_slice(&place.len.to_le_bytes());

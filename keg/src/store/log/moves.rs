@@ -66,9 +66,8 @@ impl Appender<'_> {
             let _ = state.tail.file.set_len(u64::from(start));
             return Err(io("appending to the Keg's log")(error));
         }
-        state.tail.end = start + bytes.len() as u32;
-        state.tail.objects.extend(places);
-        state.tail.roots.extend(roots);
+        let end = start + bytes.len() as u32;
+        state.tail.grow(end, places, roots);
         Ok(state.end())
     }
 }

@@ -79,6 +79,11 @@ pub(crate) fn index_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:08}.idx"))
 }
 
+/// `log/00000001.idx-new`: an index that may not be durable yet.
+pub(crate) fn new_index_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:08}.idx-new"))
+}
+
 /// The numbers of all segments, ascending. Collected segments leave gaps.
 pub(crate) fn segments(dir: &Path) -> Result<Vec<u32>, StoreError> {
     let list = std::fs::read_dir(dir).map_err(io(format_args!("listing {}", dir.display())))?;

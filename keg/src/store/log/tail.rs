@@ -81,6 +81,21 @@ impl Tail {
         Ok(tail)
     }
 
+    /// Takes note of what was appended, up to a new end.
+    pub(super) fn grow(
+        &mut self,
+        end: u32,
+        objects: Vec<(Kid, Place)>,
+        roots: impl IntoIterator<Item = (Root, u32)>,
+    ) {
+        self.end = end;
+        for (kid, place) in objects {
+            // As `index` does it: what is there twice is looked for at its first place.
+            self.objects.entry(kid).or_insert(place);
+        }
+        self.roots.extend(roots);
+    }
+
     pub(super) fn size(&self) -> Result<u32, StoreError> {
         let size = self.file.metadata().map_err(io("reading the log"))?.len();
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
