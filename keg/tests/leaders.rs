@@ -7,10 +7,13 @@
 mod child;
 
 use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Lines, Write},
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, ChildStdout, Stdio},
+    rc::Rc,
 };
 
 use keg::{CommitError, Expected, Keg, Kid, NamePath, Txn, fsck::fsck};
@@ -184,6 +187,80 @@ fn writers_of_one_name_each_win_once_and_see_both_values_otherwise() {
     let count = keg.get_json(&path("/hot")).unwrap().unwrap()["n"].as_u64().unwrap();
     assert!((told..=told + writers.len() as u64).contains(&count), "told {told}, is {count}");
     check(&keg, "/hot", count);
+    sound(&keg);
+}
+
+/// The most moves of others between two of the same writer, or after its last one.
+fn longest_wait(winners: &[u64]) -> usize {
+    let mut last: BTreeMap<u64, usize> = BTreeMap::new();
+    let waits = winners.iter().enumerate().filter_map(|(at, winner)| {
+        let before = last.insert(*winner, at)?;
+        Some(at - before - 1)
+    });
+    let longest = waits.max().unwrap_or(0);
+    last.values().map(|at| winners.len() - at - 1).fold(longest, usize::max)
+}
+
+#[test]
+fn processes_that_want_one_name_take_turns() {
+    const WRITERS: usize = 24;
+    let dir = tempfile::tempdir().unwrap();
+    let keg = Keg::create(dir.path()).unwrap();
+    let mut writers: Vec<Counting> =
+        (0..WRITERS).map(|_| Counting::start(dir.path(), "/hot", None)).collect();
+    for writer in &mut writers {
+        assert!(writer.reaches(1), "{:?}", writer.child.wait());
+    }
+    let from = keg.head().unwrap().seq;
+    let enough = from + 800;
+    assert!(writers[0].reaches(enough), "{:?}", writers[0].child.wait());
+    let to = keg.head().unwrap().seq;
+    writers.iter_mut().for_each(Counting::kill);
+    let by = |seq: u64| {
+        let tree = keg.version(seq).unwrap().tree;
+        let entry = keg.objects().walk(&tree, "/hot").unwrap().unwrap();
+        let bytes = keg.objects().blob(&entry.kid().unwrap()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["by"].as_u64().unwrap()
+    };
+    let winners: Vec<u64> = (from + 1..=to).map(by).collect();
+    assert_eq!(winners.iter().collect::<BTreeSet<_>>().len(), WRITERS, "{winners:?}");
+    // Whoever has met conflicts for 128 turns is waited for; a leader's term may end meanwhile.
+    assert!(longest_wait(&winners) <= 3 * 128, "{winners:?}");
+}
+
+#[tokio::test]
+async fn tasks_that_want_one_name_take_turns() {
+    const TASKS: usize = 80;
+    let dir = tempfile::tempdir().unwrap();
+    let keg = Keg::create(dir.path()).unwrap();
+    let winners = Rc::new(RefCell::new(Vec::new()));
+    let tasks = tokio::task::LocalSet::new();
+    for n in 0..TASKS as u64 {
+        let (keg, winners) = (keg.clone(), winners.clone());
+        tasks.spawn_local(async move {
+            let mut known = None;
+            while winners.borrow().len() < 5 * TASKS {
+                let value = json!([n, winners.borrow().len()]);
+                let kid = Kid::of_blob(value.to_string().as_bytes());
+                let expected = known.map_or(Expected::Absent, Expected::Kid);
+                let txn = Txn::new("t", "m").expect(path("/hot"), expected);
+                match keg.commit_soon(txn.set_json(path("/hot"), value)).await {
+                    Ok(_) => {
+                        winners.borrow_mut().push(n);
+                        known = Some(kid);
+                    }
+                    Err(CommitError::Conflict { found, .. }) => {
+                        known = found.and_then(|found| found.kid());
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    tasks.await;
+    let winners = winners.take();
+    assert!(longest_wait(&winners) < TASKS, "{winners:?}");
+    assert_eq!(winners.iter().collect::<BTreeSet<_>>().len(), TASKS, "{winners:?}");
     sound(&keg);
 }
 

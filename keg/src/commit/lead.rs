@@ -4,7 +4,8 @@
 //! transaction and all that are queued, answers them, and goes on while there are more, for a
 //! while. If another one leads, it queues its transaction and sleeps until it is answered. Leaders
 //! die at any moment: the right goes with them, and a sleeper looks now and then whether anybody
-//! leads. What the dead one had written is found by the version that it noted first.
+//! leads. What the dead one had written is found by the version that it noted first. In which
+//! order transactions are made: see `turns.rs`.
 
 use std::{
     sync::{Mutex, OnceLock},
@@ -17,6 +18,7 @@ use super::{
     queue::{MAX_BODY, Queue, SLOTS, State},
     request::{self, Reply, Request},
     step::step,
+    turns::{PATIENCE, STARVED, Turn, is_conflict, oldest_first},
 };
 use crate::{
     names::{CommitError, Planned, Version},
@@ -42,6 +44,7 @@ pub(super) struct Shared {
     submitting: Mutex<()>,
     /// This process's own slot, once it needed one; `None` in it: there was none left.
     slot: OnceLock<Option<usize>>,
+    turn: Turn,
 }
 
 impl Shared {
@@ -102,11 +105,15 @@ impl Here<'_> {
         own: &[Planned<'_>],
         insist: bool,
     ) -> Result<Option<Vec<Outcome>>, StoreError> {
-        if !insist && self.queue.heir().is_some_and(|heir| Some(heir) != self.slot()) {
+        let heir = || self.queue.heir().is_some_and(|heir| Some(heir) != self.slot());
+        // Several are made alone otherwise, so for them it is worth asking the lock itself.
+        let led = || own.len() < 2 && self.queue.is_led();
+        if !insist && (heir() || led()) {
             return Ok(None);
         }
         let Ok(_thread) = self.shared.leading.try_lock() else { return Ok(None) };
         let Some(right) = self.queue.try_lead()? else { return Ok(None) };
+        self.queue.set_is_led(true);
         step("lead");
         self.queue.set_heir(None);
         let made = self.lead(own);
@@ -122,18 +129,24 @@ impl Here<'_> {
             let newest = (0..SLOTS).map(|slot| self.queue.led(slot)).max().unwrap_or(0);
             self.queue.set_led(slot, newest.wrapping_add(1));
         }
-        let made = self.make(own, &queued)?;
-        while Instant::now() < until {
+        let (made, mut stop) = self.make(own, &queued)?;
+        while !stop && Instant::now() < until {
             let queued = self.take(false);
             if queued.is_empty() {
                 break;
             }
-            // Whoever is concerned is told.
-            if self.make(&[], &queued).is_err() {
-                break;
-            }
+            // Whoever is concerned is told of an error.
+            stop = self.make(&[], &queued).map_or(true, |(_, stop)| stop);
         }
         Ok(made)
+    }
+
+    /// The turn of this process's next transaction; it is in its slot, too.
+    fn turn(&self) -> u32 {
+        let slot = self.slot();
+        let turn = self.shared.turn.take(self.queue, slot);
+        slot.into_iter().for_each(|slot| self.queue.set_turn(slot, turn));
+        turn
     }
 
     fn slot(&self) -> Option<usize> {
@@ -149,6 +162,8 @@ impl Here<'_> {
         };
         let mut next = heir();
         self.queue.set_heir(next);
+        // Before the lock goes: who asks for it now in vain is seen below, or found by the heir.
+        self.queue.set_is_led(false);
         drop(right);
         // Who queued while this one still led has gone to sleep.
         if next.is_none() {
@@ -217,20 +232,28 @@ impl Here<'_> {
         taken
     }
 
-    /// Makes one's own transactions and those of others in one batch, and answers the others.
+    /// Makes one's own transactions and those of others in one batch, and answers the others. Also
+    /// returns whether it is time to stop leading.
     fn make(
         &self,
         own: &[Planned<'_>],
         queued: &[(usize, Request)],
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<(Vec<Outcome>, bool), StoreError> {
         step("taken");
         let others: Vec<Planned<'_>> =
             queued.iter().map(|(_, request)| request.planned()).collect();
+        let turn = if own.is_empty() { 0 } else { self.turn() };
+        let turns = own.iter().map(|_| turn);
+        let turns = turns.chain(queued.iter().map(|(slot, _)| self.queue.turn(*slot)));
+        let ages: Vec<u32> = turns.map(|turn| self.queue.age(turn)).collect();
+        let order = oldest_first(&ages);
         let all: Vec<&Planned<'_>> = own.iter().chain(&others).collect();
-        let slots = || queued.iter().map(|(slot, _)| *slot);
+        let all: Vec<&Planned<'_>> = order.iter().map(|at| all[*at]).collect();
+        let slot_of = |at: usize| Some(queued.get(at.checked_sub(own.len())?)?.0);
+        let slots = || order.iter().filter_map(|at| slot_of(*at));
         let noted = &mut |outcomes: &[Outcome]| {
-            for (slot, outcome) in slots().zip(&outcomes[own.len()..]) {
-                if let Ok(Version { seq, commit, .. }) = outcome {
+            for (at, outcome) in order.iter().zip(outcomes) {
+                if let (Some(slot), Ok(Version { seq, commit, .. })) = (slot_of(*at), outcome) {
                     self.queue.note(slot, Root { seq: *seq, commit: *commit });
                 }
             }
@@ -238,13 +261,22 @@ impl Here<'_> {
         };
         let made = batch::make(self.store, self.trees, &all, noted);
         step("made");
+        let (mut mine, mut starving, mut losers) = (Vec::new(), Vec::new(), Vec::new());
         let result = match made {
-            Ok(mut outcomes) => {
-                let theirs = outcomes.split_off(own.len());
-                for ((slot, planned), outcome) in slots().zip(&others).zip(theirs) {
-                    self.answer(slot, &reply(planned, outcome));
+            Ok(outcomes) => {
+                for ((at, planned), outcome) in order.iter().zip(&all).zip(outcomes) {
+                    let slot = slot_of(*at);
+                    if is_conflict(&outcome) {
+                        losers.extend(slot);
+                        starving.extend((ages[*at] >= STARVED).then(|| slot.or(self.slot())));
+                    }
+                    match slot {
+                        Some(slot) => self.answer(slot, &Reply::of(planned, outcome)),
+                        // They are of one turn, so in their order.
+                        None => mine.push(outcome),
+                    }
                 }
-                Ok(outcomes)
+                Ok(())
             }
             Err(failed) => {
                 let reply = match &failed {
@@ -255,9 +287,37 @@ impl Here<'_> {
                 Err(failed.error())
             }
         };
+        if !own.is_empty() {
+            self.shared.turn.give_back(turn, &mine);
+        }
         step("answered");
-        self.queue.ring(slots());
-        result
+        self.queue.ring(slots().filter(|slot| !losers.contains(slot)));
+        // Who has waited longest is the first to come back.
+        self.queue.ring(losers.iter().copied().take(1));
+        let stop = self.make_way(&starving);
+        self.queue.ring(losers.into_iter().skip(1));
+        result.map(|()| (mine, stop))
+    }
+
+    /// Lets the first of those that were told of conflicts for long (slots; `None`: this process)
+    /// come back before anything else is made, which would be the next conflict. Returns whether
+    /// this process is among them: then it must not lead on, as it could not come back.
+    fn make_way(&self, starving: &[Option<usize>]) -> bool {
+        if starving.contains(&None) || starving.contains(&self.slot()) {
+            return true;
+        }
+        if let Some(Some(slot)) = starving.first() {
+            let until = Instant::now() + PATIENCE;
+            let away = || matches!(self.queue.state(*slot), State::Done | State::Free);
+            while away() && Instant::now() < until {
+                rustix::thread::sched_yield();
+            }
+            if away() {
+                // It does not try again, or not soon: the others wait for it no more.
+                self.queue.set_turn(*slot, 0);
+            }
+        }
+        false
     }
 
     fn answer(&self, slot: usize, reply: &Reply) {
@@ -279,10 +339,13 @@ impl Here<'_> {
         let Some(slot) = *claimed else { return Ok(None) };
         // What was put before becomes durable with the transaction.
         self.store.publish()?;
+        let turn = self.turn();
         self.queue.write(slot, &bytes);
         self.queue.set_state(slot, State::Queued);
         step("queued");
-        self.wait(slot, planned)
+        let outcome = self.wait(slot, planned)?;
+        self.shared.turn.give_back(turn, outcome.as_slice());
+        Ok(outcome)
     }
 
     fn wait(&self, slot: usize, planned: &Planned<'_>) -> Result<Option<Outcome>, StoreError> {
@@ -325,20 +388,6 @@ impl Here<'_> {
             }
             Ok(Reply::Alone) | Err(_) => None,
         })
-    }
-}
-
-/// What a process is told of its transaction. What is neither made nor a conflict, it finds out
-/// itself: errors have more to say than fits here.
-fn reply(planned: &Planned<'_>, outcome: Outcome) -> Reply {
-    match outcome {
-        Ok(version) => Reply::Made(version),
-        Err(CommitError::Conflict { path, expected, found }) => {
-            let same = |(at, what): &(_, _)| *at == path && *what == expected;
-            let index = planned.txn.expected.iter().position(same);
-            index.map_or(Reply::Alone, |index| Reply::Conflict(index, found.map(|found| *found)))
-        }
-        Err(_) => Reply::Alone,
     }
 }
 

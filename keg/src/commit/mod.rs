@@ -14,6 +14,7 @@ mod request;
 mod soon;
 mod step;
 mod trees;
+mod turns;
 
 pub(crate) use step::{die, dies_at};
 pub use trees::TreeCache;

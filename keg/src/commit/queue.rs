@@ -4,9 +4,12 @@
 //! ```text
 //! 0     magic 8 | SLOTS u32 | SLOT_BYTES u32
 //! 16    who leads next u32: its slot and one; 0: anybody
+//! 20    whether somebody leads u32: a hint, the lock decides
+//! 24    the newest turn u32
 //! 1024  a bell u32 for each 32 slots: rung when some of them have been answered
 //! 2048  a state u32 for each slot
 //! 4096  for each slot, when its owner last led u32
+//! 5120  for each slot, the turn of what is in it u32
 //! 8192  slots: length u32, seq u64, commit 32, bytes
 //! ```
 //! Nothing in it must survive the machine. A slot belongs to whoever has the lock on its byte of
@@ -43,9 +46,12 @@ const SLOT_BYTES: usize = 8 << 10;
 const MAGIC: &[u8; 8] = b"keg-que1";
 const HEAD: usize = 16;
 const HEIR_AT: usize = 16;
+const LEADING_AT: usize = 20;
+const TURN_AT: usize = 24;
 const BELLS_AT: usize = 1024;
 const STATES_AT: usize = 2048;
 const LED_AT: usize = 4096;
+const TURNS_AT: usize = 5120;
 const SLOTS_AT: usize = 8192;
 const BYTES: usize = SLOTS_AT + SLOTS * SLOT_BYTES;
 const SEQ_AT: usize = 4;
@@ -176,6 +182,34 @@ impl Queue {
     pub(super) fn set_heir(&self, slot: Option<usize>) {
         let raw = slot.map_or(0, |slot| slot as u32 + 1);
         self.word(HEIR_AT, 0).store(raw, Ordering::SeqCst);
+    }
+
+    /// Whether somebody leads, as far as anybody has said: who was killed says nothing.
+    pub(super) fn is_led(&self) -> bool {
+        self.word(LEADING_AT, 0).load(Ordering::SeqCst) != 0
+    }
+
+    pub(super) fn set_is_led(&self, led: bool) {
+        self.word(LEADING_AT, 0).store(u32::from(led), Ordering::SeqCst);
+    }
+
+    /// A turn after all that were given so far; never 0.
+    pub(super) fn new_turn(&self) -> u32 {
+        self.word(TURN_AT, 0).fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1)
+    }
+
+    /// How many turns were given after a turn.
+    pub(super) fn age(&self, turn: u32) -> u32 {
+        self.word(TURN_AT, 0).load(Ordering::Relaxed).wrapping_sub(turn)
+    }
+
+    /// The turn of what is queued in a slot.
+    pub(super) fn turn(&self, slot: usize) -> u32 {
+        self.word(TURNS_AT, slot).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_turn(&self, slot: usize, turn: u32) {
+        self.word(TURNS_AT, slot).store(turn, Ordering::Relaxed);
     }
 
     /// When the owner of a slot last led: more is later.
@@ -309,82 +343,5 @@ fn range(slot: usize, how: libc::c_int) -> libc::flock {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(dir: &Path) -> Queue {
-        Queue::open(dir).expect("it opens").expect("it is of this version")
-    }
-
-    #[test]
-    fn each_has_a_slot_of_its_own_until_it_closes() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let queues: Vec<Queue> = (0..SLOTS).map(|_| open(dir.path())).collect();
-        let mut slots: Vec<_> = queues.iter().map(Queue::claim).collect();
-        slots.sort_unstable();
-        assert_eq!(slots, (0..SLOTS).map(Some).collect::<Vec<_>>());
-        let late = open(dir.path());
-        assert_eq!(late.claim(), None, "all are taken");
-        assert!((0..SLOTS).all(|slot| late.is_owned(slot)));
-        // One dies with a transaction waiting: its slot is not given away before that is settled.
-        queues[7].set_state(7, State::Queued);
-        drop(queues);
-        assert!(!late.is_owned(7));
-        let again: Vec<Queue> = (1..SLOTS).map(|_| open(dir.path())).collect();
-        let mut slots: Vec<_> = again.iter().filter_map(Queue::claim).collect();
-        slots.sort_unstable();
-        assert_eq!(slots, (0..SLOTS).filter(|slot| *slot != 7).collect::<Vec<_>>());
-        assert_eq!(late.claim(), None);
-        assert!(late.change(7, State::Queued, State::Free));
-        assert_eq!(late.claim(), Some(7));
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_bounded() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (one, other) = (open(dir.path()), open(dir.path()));
-        for len in [0, 1, MAX_BODY, MAX_BODY + 1] {
-            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
-            one.write(255, &bytes);
-            assert_eq!(other.read(255), bytes[..len.min(MAX_BODY)]);
-        }
-        let root = Root { seq: u64::MAX, commit: Kid::of_blob(b"x") };
-        one.note(3, root);
-        assert_eq!((other.noted(3), other.state(3)), (root, State::Noted));
-        // A length that lies is no longer than a slot.
-        one.copy_in(3, 0, &u32::MAX.to_ne_bytes());
-        assert_eq!(other.read(3).len(), MAX_BODY);
-    }
-
-    #[test]
-    fn a_bell_wakes_whom_it_is_rung_for() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (one, other) = (open(dir.path()), open(dir.path()));
-        let seen = one.bell(40);
-        assert!(one.wait(40, seen, Duration::from_millis(1)), "nobody rings");
-        other.ring([40].into_iter());
-        assert!(!one.wait(40, seen, Duration::from_secs(60)), "it was rung before");
-    }
-
-    #[test]
-    fn without_room_for_all_of_it_there_is_none() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (flags, room) = (rustix::mount::MountFlags::empty(), Some(c"size=1m"));
-        rustix::mount::mount("keg-test", dir.path(), "tmpfs", flags, room).expect("a small disk");
-        let none = Queue::open(dir.path()).map(|found| found.is_none());
-        let flags = rustix::mount::UnmountFlags::DETACH;
-        rustix::mount::unmount(dir.path(), flags).expect("it is mounted");
-        assert!(none.expect("no error"));
-        // What could not be made before is made when there is room.
-        drop(open(dir.path()));
-        std::fs::write(dir.path().join("queue"), [0; 5]).expect("written");
-        drop(open(dir.path()));
-    }
-
-    #[test]
-    fn a_queue_of_another_version_is_not_used() {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("queue"), b"keg-que9").expect("written");
-        assert!(Queue::open(dir.path()).expect("it opens").is_none());
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -6,9 +6,10 @@
 
 use serde_json::Map;
 
+use super::batch::Outcome;
 use crate::{
     Kid,
-    names::{Expected, Planned, Step, Txn, Version},
+    names::{CommitError, Expected, Planned, Step, Txn, Version},
     object::{
         Entry, EntryName, Kind, Tree,
         wire::{DecodeError, Fields, bad, put_bytes, put_signed, put_varint},
@@ -127,6 +128,21 @@ pub(super) enum Reply {
 }
 
 impl Reply {
+    /// What a process is told of its transaction. What is neither made nor a conflict, it finds out
+    /// itself: errors have more to say than fits here.
+    pub(super) fn of(planned: &Planned<'_>, outcome: Outcome) -> Self {
+        match outcome {
+            Ok(version) => Self::Made(version),
+            Err(CommitError::Conflict { path, expected, found }) => {
+                let same = |(at, what): &(_, _)| *at == path && *what == expected;
+                let index = planned.txn.expected.iter().position(same);
+                let conflict = |index| Self::Conflict(index, found.map(|found| *found));
+                index.map_or(Self::Alone, conflict)
+            }
+            Err(_) => Self::Alone,
+        }
+    }
+
     pub(super) fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         let mut out = Vec::with_capacity(80);
         match self {

@@ -187,6 +187,10 @@ fn a_recording_played_to_its_end_is_what_is_there() {
             for entry in std::fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(home).unwrap().to_owned();
+                // Memory that processes share: who writes to it makes no calls.
+                if name == std::path::Path::new("log/queue") {
+                    continue;
+                }
                 if path.is_dir() {
                     found.push((name, None));
                     left.push(path);
