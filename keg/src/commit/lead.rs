@@ -135,7 +135,6 @@ impl Here<'_> {
             if queued.is_empty() {
                 break;
             }
-            // Whoever is concerned is told of an error.
             stop = self.make(&[], &queued).map_or(true, |(_, stop)| stop);
         }
         Ok(made)
