@@ -5,6 +5,7 @@ mod parts;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use keg::pack::PackOptions;
 
 pub use parts::{Change, Import, Mount, Service, Sync, Up, Update};
 
@@ -248,12 +249,17 @@ pub enum Command {
     },
     /// Move what no current name needs into packs: small, and read as before
     #[command(
-        after_help = "Example:\n  keg pack\n  keg pack --all          for a Keg that only keeps"
+        after_help = "Example:\n  keg pack\n  keg pack --all          for a Keg that only keeps\n  \
+keg pack --level 16     4% smaller, in many times the time"
     )]
     Pack {
         /// What current names need, too
         #[arg(long)]
         all: bool,
+        /// How hard to try, 1 (quick) to 19 (small)
+        #[arg(long, default_value_t = PackOptions::default().level,
+              value_parser = clap::value_parser!(i32).range(1..=19))]
+        level: i32,
         #[command(flatten)]
         output: Output,
     },

@@ -75,7 +75,7 @@ fn run(command: Command) -> Result<i32, CommandError> {
         Command::Pull(args) => commands::sync::pull(&args)?,
         Command::Push(args) => commands::sync::push(&args)?,
         Command::Clone { url, dir, output } => commands::sync::clone(&url, &dir, output)?,
-        Command::Pack { all, output } => commands::pack::run(all, output)?,
+        Command::Pack { all, level, output } => commands::pack::run(all, level, output)?,
         Command::Mount(args) => commands::mount::mount(&args)?,
         Command::Unmount { dirs, discard, output } => {
             for dir in dirs {

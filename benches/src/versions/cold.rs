@@ -20,6 +20,8 @@ use crate::{
 const MORE_GOAL: f64 = 40e3;
 /// Bytes for both.
 const BOTH_GOAL: f64 = 240e6;
+/// How hard zstd tries, for who has the time.
+const HARDER: i32 = 16;
 /// Bytes each second when packed objects become files.
 const REHYDRATE_GOAL: f64 = 0.8e9;
 
@@ -28,6 +30,8 @@ pub struct Cold {
     packed: Sample,
     more: [Sample; 2],
     both: Sample,
+    harder: Sample,
+    packing: [Sample; 2],
     pulled: Sample,
     first_pull: Sample,
     rehydrated: Sample,
@@ -54,7 +58,7 @@ pub fn measure(versions: &Versions, place: &Path) -> Cold {
     let (_, took) = time(|| pull(&world));
     let first_pull = one(versions.bytes as f64 / took.as_secs_f64());
     world.stop().ok();
-    shrink(&home);
+    let (_, packing) = time(|| shrink(&home, PackOptions::default().level));
     let packed = disk::bytes(&home);
     let (packs, log) = (disk::bytes(&home.join("packs")), disk::bytes(&home.join("log")));
     commit(1);
@@ -62,16 +66,31 @@ pub fn measure(versions: &Versions, place: &Path) -> Cold {
     world.start();
     let pulled = one(pull(&world)["received"].as_f64().unwrap_or(f64::NAN));
     world.stop().ok();
-    shrink(&home);
+    shrink(&home, PackOptions::default().level);
     let more = [disk::bytes(&home.join("packs")) - packs, log].map(|bytes| one(bytes as f64));
     let (packed, both) = (one(packed as f64), one(disk::bytes(&home) as f64));
-    Cold { packed, more, both, pulled, first_pull, rehydrated: unpacked(&home, versions.bytes) }
+    let (harder, hard) = packed_harder(versions, place);
+    let packing = [packing.as_secs_f64(), hard].map(one);
+    let rehydrated = unpacked(&home, versions.bytes);
+    Cold { packed, more, both, harder, packing, pulled, first_pull, rehydrated }
+}
+
+/// Bytes of another Keg with both versions, packed with a higher level, and seconds for the first.
+fn packed_harder(versions: &Versions, place: &Path) -> (Sample, f64) {
+    let (home, mut seconds) = (place.join("harder"), Vec::new());
+    Keg::create(&home).expect("a Keg");
+    for version in [0, 1] {
+        versions.put(&versions.dir, version);
+        tools::keg(&home, &["commit", versions.dir.to_str().expect("UTF-8"), "/tree"]);
+        seconds.push(time(|| shrink(&home, HARDER)).1.as_secs_f64());
+    }
+    (one(disk::bytes(&home) as f64), seconds[0])
 }
 
 /// All of it into packs, what current names need, too.
-fn shrink(home: &Path) {
+fn shrink(home: &Path, level: i32) {
     let keg = Keg::open(home).expect("a Keg");
-    let options = PackOptions { which: Which::All, ..PackOptions::default() };
+    let options = PackOptions { which: Which::All, level, ..PackOptions::default() };
     pack(&keg, &options, &mut |_| {}).expect("packed");
 }
 
@@ -103,14 +122,22 @@ pub fn tables(cold: Cold, all: &[Taken]) -> Vec<Table> {
         Table::new("Bytes of both versions, as small as each tool makes them", Unit::Bytes);
     both.keg("the whole Keg with all in packs", Some(BOTH_GOAL), cold.both);
     both.part("the first version alone", cold.packed);
+    both.keg(&format!("…with keg pack --level {HARDER}"), Some(BOTH_GOAL), cold.harder);
     for taken in peers(all) {
         let after = if taken.tool.shrink.is_empty() { "" } else { ", after gc" };
         both.peer(&format!("{}{after}", taken.tool.name), taken.least.clone());
     }
+    let mut packing = Table::new("How long that takes, for the first version", Unit::Seconds);
+    let [usual, harder] = cold.packing;
+    packing.keg(&format!("keg pack --all --level {HARDER}"), None, harder);
+    packing.keg("keg pack --all", None, usual);
+    for taken in peers(all).filter(|taken| taken.shrunk.len() > 0) {
+        packing.peer(&format!("{} gc, of both", taken.tool.name), taken.shrunk.clone());
+    }
     let mut back = Table::new("Whole versions moved", Unit::BytesPerSecond);
     back.keg("packed objects made loose, durable", Some(REHYDRATE_GOAL), cold.rehydrated);
     back.keg("keg pull of the first version, loopback, durable", None, cold.first_pull);
-    vec![more, both, back]
+    vec![more, both, packing, back]
 }
 
 fn growth(table: &mut Table, all: &[Taken]) {

@@ -44,6 +44,8 @@ pub struct Taken {
     pub check: Sample,
     /// Bytes in its files once both are as small as they get.
     pub least: Sample,
+    /// Making them so, seconds.
+    pub shrunk: Sample,
 }
 
 /// All tools, in turns; Keg is the first.
@@ -65,8 +67,8 @@ pub fn all(versions: &Versions, place: &Path, runs: usize) -> Vec<Taken> {
 
 impl Taken {
     fn new(tool: Tool) -> Self {
-        let [first, second, size, growth, check, least] = <[Sample; 6]>::default();
-        Self { tool, first, second, size, growth, check, least }
+        let [first, second, size, growth, check, least, shrunk] = <[Sample; 7]>::default();
+        Self { tool, first, second, size, growth, check, least, shrunk }
     }
 
     fn run(&mut self, versions: &Versions, place: &Path, run: usize) {
@@ -89,7 +91,7 @@ impl Taken {
             self.check.push(store.run(self.tool.check, "check").as_secs_f64());
         }
         if !self.tool.shrink.is_empty() {
-            store.run(self.tool.shrink, "shrink");
+            self.shrunk.push(store.run(self.tool.shrink, "shrink").as_secs_f64());
         }
         self.least.push(disk::bytes(&store.path) as f64);
     }

@@ -24,11 +24,11 @@ const PACKAGES: [&str; 7] =
 /// Changes with what is in the tree, so that an older one is not taken for it.
 const RECIPE: &str = "bookworm-toolchain-1";
 /// The large file.
-const LARGE: &str = "large.txt";
+const LARGE: &str = "large.bin";
 /// Its bytes.
 const LARGE_BYTES: u64 = 100 << 20;
-/// What it consists of, at random: two bits of noise in each byte.
-const LETTERS: &[u8; 4] = b"ACGT";
+/// A quarter of it is noise, at the start of each so many bytes.
+const PAGE: usize = 4 << 10;
 /// One file of so many changes.
 const ONE_OF: usize = 100;
 /// Bytes that change in each.
@@ -126,12 +126,12 @@ fn make(kept: &Path) {
 fn large(path: &Path) {
     let mut file = File::create(path).expect("a file");
     let mut random = Random(SEED);
-    let letter = |bits: u64| LETTERS[(bits & 3) as usize];
+    let mut block = vec![0; 1 << 20];
     for _ in 0..LARGE_BYTES >> 20 {
-        let next = |_| random.next();
-        let words = (0..1 << 15).map(next);
-        let block: Vec<u8> =
-            words.flat_map(|word| (0..32).map(move |n| letter(word >> (2 * n)))).collect();
+        for page in block.chunks_mut(PAGE) {
+            let noise = page[..PAGE / 4].chunks_mut(8);
+            noise.for_each(|word| word.copy_from_slice(&random.next().to_le_bytes()));
+        }
         file.write_all(&block).expect("written");
     }
 }

@@ -8,11 +8,12 @@ use serde_json::json;
 use crate::{args::Output, error::CommandError, find, output};
 
 /// Packs, with progress, and says what became smaller.
-pub fn run(all: bool, how: Output) -> Result<(), CommandError> {
+pub fn run(all: bool, level: i32, how: Output) -> Result<(), CommandError> {
     let keg = find::keg()?;
     let which = if all { Which::All } else { Which::Cold };
     let terminal = std::io::stderr().is_terminal() && !how.json;
-    let report = keg::pack::pack(&keg, &PackOptions { which, ..Default::default() }, &mut |now| {
+    let options = PackOptions { which, level, ..PackOptions::default() };
+    let report = keg::pack::pack(&keg, &options, &mut |now| {
         if terminal {
             show(now);
         }
