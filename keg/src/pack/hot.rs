@@ -9,6 +9,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     fs::{self, File},
+    os::unix::fs::symlink,
     path::Path,
 };
 
@@ -104,8 +105,9 @@ pub(crate) fn keep_loose(
         return Ok(guard);
     }
     let note = |tree: &Kid| home.join("img").join(format!("{}.loose", tree.to_hex()));
-    let now = epoch.to_le_bytes();
-    let is_noted = |tree: &Kid| fs::read(note(tree)).is_ok_and(|then| then == now);
+    let now = epoch.to_string();
+    let is_noted =
+        |tree: &Kid| fs::read_link(note(tree)).is_ok_and(|then| then.as_os_str() == &*now);
     if is_noted(tree) {
         return Ok(guard);
     }
@@ -113,8 +115,9 @@ pub(crate) fn keep_loose(
         Some(before) => differing(keg, &before, tree)?,
         None => drop(super::rehydrate::tree(keg, tree, &mut |_| {})?),
     }
-    // Without the note it is looked at again the next time.
-    let _ = fs::write(note(tree), now);
+    // A link takes no block of the disk. Without it, all is looked at again the next time.
+    let _ = fs::remove_file(note(tree));
+    let _ = symlink(&now, note(tree));
     Ok(guard)
 }
 
