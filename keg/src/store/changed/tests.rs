@@ -26,6 +26,16 @@ use crate::{
 
 const SIZE: usize = LEAST as usize + 300_000;
 
+/// A Keg with a large blob, its bytes and its KID.
+fn started() -> (Scratch, Keg, Vec<u8>, Kid) {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let bytes = noise(SIZE, 1);
+    let kid = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
+    keg.objects().sync().expect("synced");
+    (scratch, keg, bytes, kid)
+}
+
 fn put(keg: &Keg, bytes: &[u8], before: &Kid) -> Kid {
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(bytes).expect("written");
@@ -56,11 +66,7 @@ fn assert_clean(keg: &Keg) {
 fn what_is_new_is_written_and_the_rest_is_what_was() {
     type Change = dyn Fn(&mut Vec<u8>);
     let check = |what: &str, change: &Change, most: Option<u64>| {
-        let scratch = Scratch::new();
-        let keg = scratch.keg();
-        let mut bytes = noise(SIZE, 1);
-        let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
-        keg.objects().sync().expect("synced");
+        let (_scratch, keg, mut bytes, before) = started();
         change(&mut bytes);
         let kid = put(&keg, &bytes, &before);
         let found = difference(&keg, &kid);
@@ -91,21 +97,14 @@ fn what_is_new_is_written_and_the_rest_is_what_was() {
 
 #[test]
 fn a_file_that_is_what_it_was_is_not_written() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let bytes = noise(SIZE, 1);
-    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
-    keg.objects().sync().expect("synced");
+    let (_scratch, keg, bytes, before) = started();
     assert_eq!(put(&keg, &bytes, &before), before);
     assert!(!keg.home().join("packs").exists());
 }
 
 #[test]
 fn what_is_condemned_is_written_whole() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let mut bytes = noise(SIZE, 1);
-    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
+    let (_scratch, keg, mut bytes, before) = started();
     name(&keg, before, SIZE);
     bytes[5_000_000] ^= 1;
     let kid = put(&keg, &bytes, &before);
@@ -119,11 +118,7 @@ fn what_is_condemned_is_written_whole() {
 
 #[test]
 fn nothing_is_built_upon_damage() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let mut bytes = noise(SIZE, 1);
-    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
-    keg.objects().sync().expect("synced");
+    let (_scratch, keg, mut bytes, before) = started();
     let mut damaged = bytes.clone();
     damaged[77] ^= 1;
     fs::write(object_path(keg.home(), &before), &damaged).expect("damaged");
@@ -134,10 +129,7 @@ fn nothing_is_built_upon_damage() {
 
 #[test]
 fn a_line_of_versions_is_built_upon_what_is_loose_and_stays_readable() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let mut bytes = noise(SIZE, 1);
-    let first = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
+    let (_scratch, keg, mut bytes, first) = started();
     name(&keg, first, SIZE);
     let mut line = vec![(first, bytes.clone())];
     for n in 0..3 {
@@ -167,10 +159,7 @@ fn a_line_of_versions_is_built_upon_what_is_loose_and_stays_readable() {
 
 #[test]
 fn what_a_difference_is_built_upon_is_no_garbage() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let mut bytes = noise(SIZE, 1);
-    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
+    let (_scratch, keg, mut bytes, before) = started();
     name(&keg, before, SIZE);
     bytes[5_000_000] ^= 1;
     let kid = put(&keg, &bytes, &before);
@@ -231,11 +220,7 @@ fn a_directory_taken_in_again_and_mounted() {
 
 #[test]
 fn while_somebody_packs_it_is_written_whole() {
-    let scratch = Scratch::new();
-    let keg = scratch.keg();
-    let mut bytes = noise(SIZE, 1);
-    let before = keg.objects().put_bytes(&bytes).expect("stored").kid().expect("a blob");
-    keg.objects().sync().expect("synced");
+    let (_scratch, keg, mut bytes, before) = started();
     let _packing = locked(&keg.home().join("tmp/packing"));
     bytes[5_000_000] ^= 1;
     let kid = put(&keg, &bytes, &before);
