@@ -60,6 +60,7 @@ impl Asking<'_> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.answer.close();
+        // An answer that came after all counts as seen; nobody wants to know what it says.
         let _ = self.see();
     }
 }
