@@ -281,7 +281,8 @@ impl Log {
     fn next_segment(&self, state: &mut State) -> Result<(), StoreError> {
         let number = state.tail.number;
         let sealed = SealedIndex::open_new(&self.dir, number)?;
-        state.tail = Tail::open(&self.dir, number + 1)?;
+        let tail = Tail::open(&self.dir, number + 1)?;
+        state.tail.give_way(tail);
         state.sealed.push(sealed);
         Ok(())
     }

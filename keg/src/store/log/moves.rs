@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use super::{
     NewObject, Place, Position,
     append::{Appender, MAX_APPEND},
-    record::{self, RecordKind},
+    record::{self, OVERHEAD, RecordKind},
 };
 use crate::{
     commit::{die, dies_at},
@@ -17,6 +17,9 @@ use crate::{
 /// is only in older ones is written again: to look everywhere for what is nearly always new costs
 /// more than the few bytes.
 const RECENT_SEGMENTS: usize = 1;
+
+/// Bytes of the record that moves the root.
+const ROOT: usize = OVERHEAD + 8;
 
 /// A version and what comes with it.
 pub(crate) struct Move<'a> {
@@ -34,7 +37,11 @@ impl Appender<'_> {
         let condemned = self.log.fresh_condemned()?;
         let mut state = self.log.state();
         let (start, segment) = (state.tail.end, state.tail.number);
-        let (mut bytes, mut places, mut roots) = (Vec::new(), Vec::new(), Vec::new());
+        let new = || moves.iter().flat_map(|one| &one.objects);
+        let room = new().map(|one| one.bytes.len() + OVERHEAD).sum::<usize>();
+        let mut bytes = Vec::with_capacity((room + moves.len() * ROOT).min(MAX_APPEND));
+        let mut places = Vec::with_capacity(new().count());
+        let mut roots = Vec::with_capacity(moves.len());
         for Move { objects, root } in moves {
             for new in objects {
                 let here = if new.kind == Kind::Commit {

@@ -34,10 +34,13 @@ pub(super) struct Tail {
     pub(super) file: Arc<File>,
     /// Up to where it is indexed.
     pub(super) end: u32,
-    pub(super) objects: HashMap<Kid, Place>,
+    pub(super) objects: Places,
     /// Roots and the offsets at which their records end; the first is the segment's base.
     pub(super) roots: Vec<(Root, u32)>,
 }
+
+/// Where objects are. They are looked up often, and who chooses their bytes does not know the seed.
+pub(super) type Places = HashMap<Kid, Place, foldhash::fast::RandomState>;
 
 impl State {
     pub(super) fn end(&self) -> Position {
@@ -73,12 +76,22 @@ impl Tail {
             number,
             file: Arc::new(file),
             end: MAGIC.len() as u32,
-            objects: HashMap::new(),
+            objects: Places::default(),
             roots: Vec::new(),
         };
         // The base record was there, synced, before the segment had a name.
         tail.index(MAGIC.len() as u32 + OVERHEAD as u32 + 8, Trust::Whole)?;
         Ok(tail)
+    }
+
+    /// Becomes another segment, in whose index nothing is yet. Its memory is used again: the next
+    /// one has about as many objects.
+    pub(super) fn give_way(&mut self, next: Self) {
+        let mut objects = std::mem::replace(self, next).objects;
+        objects.shrink_to(objects.len());
+        objects.clear();
+        objects.extend(self.objects.drain());
+        self.objects = objects;
     }
 
     /// Takes note of what was appended, up to a new end.
