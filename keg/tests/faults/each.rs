@@ -11,6 +11,8 @@ macro_rules! each_job {
             a_large_file_that_changed CHANGED,
             a_collection GC,
             packing PACK,
+            packs_that_become_one JOIN,
+            garbage_that_leaves_packs SWEEP,
             a_pull PULL,
             a_push PUSH,
             a_repair REPAIR,

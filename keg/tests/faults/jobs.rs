@@ -13,12 +13,12 @@ use keg::{
     ingest::{IngestOptions, ingest},
     mount::{Mounts, WorkingCopy},
     object::{Entry, EntryName, Tree},
-    pack::{PackOptions, Which, pack},
     sync::{self, Body, Limits, Transport, Verb},
     testing::{at_once, noise},
 };
 use serde_json::json;
 
+pub use super::packs::{JOIN, PACK, SWEEP};
 use super::{
     answer::answer, child::told, killed::again, passing::AGAIN, peer::Peer, place::Place,
     tracer::tell,
@@ -51,8 +51,6 @@ pub const CHANGED: Job =
     Job { name: "changed", prepare: change_file, run: ingest_changed, done: changed };
 pub const GC: Job =
     Job { name: "gc", prepare: litter, run: collect, done: |keg| expect(keg, "/w") };
-pub const PACK: Job =
-    Job { name: "pack", prepare: versions, run: pack_all, done: |keg| expect(keg, "/app") };
 pub const PULL: Job =
     Job { name: "pull", prepare: two_kegs, run: pull, done: |keg| expect(keg, "/t") };
 pub const PUSH: Job =
@@ -66,8 +64,10 @@ pub const WORKING: Job =
 pub const CREATE: Job =
     Job { name: "create", prepare: |_| (), run: commit, done: |keg| expect(keg, "/n/2") };
 
-pub const ALL: [Job; 13] =
-    [COMMIT, INGEST, MANY, CHANGED, GC, PACK, PULL, PUSH, REPAIR, OTHERS, WORKING, AGAIN, CREATE];
+pub const ALL: [Job; 15] = [
+    COMMIT, INGEST, MANY, CHANGED, GC, PACK, JOIN, SWEEP, PULL, PUSH, REPAIR, OTHERS, WORKING,
+    AGAIN, CREATE,
+];
 
 /// Left alone, each job is done. The children of other tests enter here.
 #[test]
@@ -266,30 +266,6 @@ pub fn collect_with(keg: &Keg, options: &gc::Options) -> Result<gc::Report, gc::
         }
         tries += 1;
     }
-}
-
-/// Two versions of small and large files that differ a little.
-fn versions(root: &Path) {
-    let keg = Keg::create(&root.join("keg")).unwrap();
-    let mut bytes = [noise(1, 9000), noise(2, 1 << 20)];
-    for version in 0..2 {
-        let mut tree = Tree::default();
-        for (n, bytes) in bytes.iter_mut().enumerate() {
-            bytes[4000] = version;
-            let entry = keg.objects().put_bytes(bytes).unwrap();
-            tree.entries.insert(EntryName::new(format!("f{n}")).unwrap(), entry);
-        }
-        let entry = keg.objects().put_tree(&tree).unwrap();
-        keg.commit(Txn::new("t", "m").set(path("/app"), entry)).unwrap();
-    }
-}
-
-fn pack_all(keg: &Keg, _: &Path) -> Done {
-    let max_pack = 1 << 20;
-    let options = PackOptions { which: Which::All, level: 1, max_pack, ..PackOptions::default() };
-    let report = pack(keg, &options, &mut |_| {})?;
-    assert!(report.damaged.is_empty(), "{report:?}");
-    Ok(())
 }
 
 /// A Keg, and another one with a value.

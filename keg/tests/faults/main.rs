@@ -17,6 +17,7 @@ mod failing;
 mod flips;
 mod jobs;
 mod killed;
+mod packs;
 mod passing;
 #[path = "../common/peer.rs"]
 mod peer;

@@ -158,6 +158,8 @@ power! {
     a_large_file_that_changed CHANGED,
     collection GC,
     packing PACK,
+    packs_that_become_one JOIN,
+    garbage_that_leaves_packs SWEEP,
     pull PULL,
     push PUSH,
     repair REPAIR,
