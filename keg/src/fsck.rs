@@ -1,12 +1,14 @@
 //! Checking a whole Keg: every byte against its KID, every name against what it names.
 
+mod report;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     process::Command,
     time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
+pub use report::{Damage, Progress, Report};
 
 use crate::{
     Keg, Kid, NamePath,
@@ -15,8 +17,9 @@ use crate::{
         self,
         floors::{Extent, Floors},
     },
+    mount,
     object::{EntryName, Kind, Value, shards::Node},
-    store::{Audited, Objects, StoreError},
+    store::{Audited, Objects, StoreError, io},
 };
 
 /// Most paths named for one damaged object.
@@ -25,57 +28,6 @@ const MAX_PATHS: usize = 20;
 const MAX_DAMAGED: usize = 10_000;
 /// Progress is told once for this many objects.
 const PROGRESS_EVERY: u64 = 256;
-
-/// How far a check has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    /// Objects read so far.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Versions whose names have been followed so far.
-    pub versions: u64,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Damage {
-    /// Which object, if it is one.
-    pub kid: Option<Kid>,
-    /// Which file of the Keg, if it is not an object.
-    pub place: Option<String>,
-    /// What is wrong.
-    pub what: String,
-    /// Names that stand for the object or need it, in the newest version that has them: a path,
-    /// with `@K-…` where the current version has it no more. At most 20.
-    pub paths: Vec<String>,
-}
-
-/// What a check found.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// Objects read.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Versions whose names were followed.
-    pub versions: u64,
-    /// Objects that no version needs. Not an error.
-    pub unreferenced: u64,
-    /// What is wrong; empty: the Keg is sound.
-    pub damaged: Vec<Damage>,
-    /// Damage beyond what is listed.
-    pub more: u64,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-impl Report {
-    /// Whether nothing is wrong.
-    pub fn is_clean(&self) -> bool {
-        self.damaged.is_empty()
-    }
-}
 
 /// Checks everything a Keg holds. Others may go on using it meanwhile; what they add after the
 /// start is not looked at.
@@ -112,6 +64,8 @@ pub fn fsck_with(
         Some(files) => files.audit_with(helper, &mut visit)?,
         None => keg.master().audit(&mut visit)?,
     }
+    mount::audit_images(keg.home(), &mut |place, what| check.damage_at(place, what))
+        .map_err(io("listing the images"))?;
     if let Some(newest) = newest {
         for seq in (check.floors.oldest()..=newest.seq).rev() {
             check.version(seq, seq == newest.seq)?;

@@ -4,6 +4,8 @@
 //! be a delta in turn. Which trees make good bases is noted in `img/bases`; it is found out anew if
 //! that is lost. The rule for what stands on what is in [`Images::make`].
 
+mod audit;
+
 use std::fs::{self, File, FileTimes};
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};

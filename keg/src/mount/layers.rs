@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{MountError, cache::Layer, kernel};
@@ -16,8 +17,9 @@ use crate::erofs::Base;
 /// Most bases that a process keeps mounted.
 const MAX_KEPT: usize = 16;
 
-/// Which image: its tree, and what it stands on.
-type Key = (Kid, Option<Base>);
+/// Which image: its tree, what it stands on, and its inode, since one that was found damaged is
+/// made again. The number is not used again while it is mounted.
+type Key = (Kid, Option<Base>, u64);
 
 type Kept = VecDeque<(Key, Arc<OwnedFd>)>;
 
@@ -30,15 +32,16 @@ pub struct Mounted {
 impl Mounted {
     /// All images of a stack, mounted.
     pub fn all(&self, stack: &[Layer]) -> Result<Vec<Arc<OwnedFd>>, MountError> {
-        let mount = |(depth, layer): (usize, &Layer)| match self.kept(&(layer.tree, layer.base)) {
-            Some(mount) => Ok(mount),
-            None => {
-                let mount = Arc::new(kernel::image(layer)?);
-                if depth > 0 || stack.len() == 1 {
-                    self.keep((layer.tree, layer.base), &mount);
-                }
-                Ok(mount)
+        let mount = |(depth, layer): (usize, &Layer)| {
+            let key = key(layer)?;
+            if let Some(mount) = self.kept(&key) {
+                return Ok(mount);
             }
+            let mount = Arc::new(kernel::image(layer)?);
+            if depth > 0 || stack.len() == 1 {
+                self.keep(key, &mount);
+            }
+            Ok(mount)
         };
         stack.iter().enumerate().map(mount).collect()
     }
@@ -57,4 +60,13 @@ impl Mounted {
         kept.push_front((key, mount.clone()));
         kept.truncate(MAX_KEPT);
     }
+}
+
+fn key(layer: &Layer) -> Result<Key, MountError> {
+    let meta = layer.file.metadata().map_err(|source| MountError::Io {
+        action: "read",
+        path: layer.path.clone(),
+        source,
+    })?;
+    Ok((layer.tree, layer.base, meta.ino()))
 }

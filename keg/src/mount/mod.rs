@@ -14,7 +14,8 @@
 //! another on top.
 //!
 //! Images are derived: any of them may be deleted at any time, mounted or not. They are written
-//! without `fsync`; an image from before the last boot is checked against its own digest once.
+//! without `fsync`; an image from before the last boot is checked against its own digest once, the
+//! others when the Keg is checked.
 //!
 //! Needs root, and Linux 6.12 or newer. The Keg must be on a real file system: the kernel mounts
 //! no image from a file on overlayfs or tmpfs.
@@ -53,6 +54,15 @@ pub use lacking::forget as forget_lacking;
 pub use live::{Live, LiveError};
 pub use table::{keg_mount, unmount, unmount_all_below};
 pub use working::{Committed, Record, WorkingCopy, WorkingError};
+
+/// Tells of the images of a Keg that are not what was written: which file, and what is wrong. The
+/// next mount makes them again.
+///
+/// # Errors
+/// They cannot be listed.
+pub(crate) fn audit_images(home: &Path, visit: &mut dyn FnMut(&str, &str)) -> std::io::Result<()> {
+    cache::Images::new(home).audit(visit)
+}
 
 /// Mounts trees of a Keg.
 #[derive(Clone)]

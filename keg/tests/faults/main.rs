@@ -15,6 +15,7 @@ mod disk;
 mod each;
 mod failing;
 mod flips;
+mod images;
 mod jobs;
 mod killed;
 mod packs;

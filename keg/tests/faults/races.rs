@@ -129,10 +129,10 @@ fn a_pull_among_collections_brings_all_of_it() {
 }
 
 /// A directory whose mounts go with it.
-struct Scratch(tempfile::TempDir);
+pub struct Scratch(pub tempfile::TempDir);
 
 impl Scratch {
-    fn dir(&self, name: &str) -> PathBuf {
+    pub fn dir(&self, name: &str) -> PathBuf {
         let dir = self.0.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         dir
