@@ -3,7 +3,9 @@
 use std::io::{IsTerminal, Write};
 
 use keg::{
-    gc::{Amount, GcError, Going, Holder, Kept, Options, Phase, PolicyError, Progress, Report},
+    gc::{
+        Amount, GcError, Going, Holder, Ingest, Kept, Options, Phase, PolicyError, Progress, Report,
+    },
     names::Version,
 };
 use serde_json::json;
@@ -62,6 +64,11 @@ fn tell(report: &Report) -> Result<(), CommandError> {
         let when = keg::time::rfc3339(i64::try_from(next).unwrap_or(i64::MAX));
         output::line(&format!("What is garbage now can go from {when} on, if nobody needs it."))?;
     }
+    for ingest in report.ingests.iter().filter(|ingest| ingest.files > 0).take(LISTED) {
+        let (bytes, files) = (output::bytes(ingest.bytes), ingest.files);
+        let noun = if files == 1 { "file" } else { "files" };
+        output::line(&format!("{bytes:>9}  in {files} {noun} being put by {}", who(ingest)))?;
+    }
     for going in report.going.iter().take(LISTED) {
         output::line(&format!(
             "{:>9}  {}  {}",
@@ -91,7 +98,7 @@ fn goes(going: &Going) -> String {
     };
     match (&going.path, going.seq) {
         (Some(path), Some(seq)) => format!("{when}; was {path} in version {seq}"),
-        _ => format!("{when}; nothing names it: left over, or just being put"),
+        _ => format!("{when}; nothing names it: left over, or just put"),
     }
 }
 
@@ -105,7 +112,21 @@ fn why(kept: &Kept) -> String {
         Holder::Mount { target } => format!("stays: mounted at {target}"),
         Holder::Image => "stays: is about to be mounted".to_owned(),
         Holder::Stream { id } => format!("stays: is the log {id}"),
+        Holder::Ingest(ingest) => {
+            format!("stays for now: nothing names it, but it may be just put by {}", who(ingest))
+        }
     }
+}
+
+/// Who puts, and since when.
+fn who(ingest: &Ingest) -> String {
+    let since = keg::time::rfc3339(i64::try_from(ingest.since_ms).unwrap_or(i64::MAX));
+    let process = match ingest.pid {
+        Some(pid) => format!("process {pid}"),
+        None => "a process".to_owned(),
+    };
+    let what = ingest.what.as_ref().map(|what| format!(" ({what})")).unwrap_or_default();
+    format!("{process}{what}, at work since {since}")
 }
 
 fn show(now: Progress) {

@@ -3,15 +3,23 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    fs,
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{EXPLAINED, GcError, garbage::Garbage, mark::Marks};
+use super::{
+    EXPLAINED, GcError,
+    garbage::{Garbage, touched_ms},
+    held::{Holder, Kept},
+    ingests::Ingests,
+    mark::Marks,
+};
 use crate::{
     Keg, Kid,
     object::Value,
-    store::{Objects, StoreError},
+    store::{Objects, StoreError, pending::object_path},
 };
 
 /// Most directories that are read to find what objects were called.
@@ -27,7 +35,7 @@ pub struct Going {
     /// When it can go, in milliseconds since 1970; `None`: now.
     pub at_ms: Option<u64>,
     /// What it was called; `None`: no version that can still be read names it. It is left over, or
-    /// just being put.
+    /// was just put by somebody who is gone.
     pub path: Option<String>,
     /// The newest version that calls it so.
     pub seq: Option<u64>,
@@ -66,6 +74,31 @@ pub(super) fn largest(
         Going { bytes, kid, at_ms, path, seq }
     });
     Ok(going.collect())
+}
+
+/// Of what no version names and what is not due, what somebody may have just put stays.
+pub(super) fn tell_from_put(
+    home: &Path,
+    largest: Vec<Going>,
+    garbage: &Garbage,
+    ingests: &Ingests,
+) -> (Vec<Going>, Vec<Kept>) {
+    let (mut going, mut put) = (Vec::new(), Vec::new());
+    for one in largest {
+        let written = || Some(touched_ms(&fs::metadata(object_path(home, &one.kid)).ok()?));
+        let unneeded = garbage.unneeded.get(&one.kid).filter(|_| one.path.is_none());
+        let waits = unneeded.filter(|_| one.at_ms.is_some());
+        match waits.and_then(|waits| ingests.of(written(), waits.since)) {
+            Some(ingest) => put.push(Kept {
+                bytes: one.bytes,
+                kid: one.kid,
+                holder: Holder::Ingest(ingest.clone()),
+                path: String::new(),
+            }),
+            None => going.push(one),
+        }
+    }
+    (going, put)
 }
 
 struct Search<'a> {

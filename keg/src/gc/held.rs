@@ -4,6 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use super::Ingest;
 use crate::Kid;
 
 /// What keeps an object.
@@ -36,6 +37,8 @@ pub enum Holder {
         /// Its name.
         id: String,
     },
+    /// Nothing, until its grace period is over; but somebody may have just put it, to name it.
+    Ingest(Ingest),
 }
 
 /// A large object that stays, and why.
@@ -80,8 +83,12 @@ impl Held {
         self.largest.push(Reverse(kept));
     }
 
-    /// The largest first.
-    pub(crate) fn into_sorted(self) -> Vec<Kept> {
-        self.largest.into_sorted_vec().into_iter().map(|Reverse(kept)| kept).collect()
+    /// The largest of these and others, the largest first.
+    pub(super) fn into_sorted_with(self, others: Vec<Kept>) -> Vec<Kept> {
+        let mut all = others;
+        all.extend(self.largest.into_iter().map(|Reverse(kept)| kept));
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.truncate(self.most);
+        all
     }
 }

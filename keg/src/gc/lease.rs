@@ -185,7 +185,8 @@ fn is_dated(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(DATED.as_bytes())
 }
 
-fn is_locked(file: &File) -> bool {
+/// Whether somebody has a lock on it.
+pub(super) fn is_locked(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockShared).is_err()
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod floors;
 mod garbage;
 mod going;
 mod held;
+mod ingests;
 mod kids;
 mod lease;
 mod mark;
@@ -57,6 +58,8 @@ use garbage::Garbage;
 pub use going::Going;
 use held::Held;
 pub use held::{Holder, Kept};
+pub use ingests::Ingest;
+use ingests::Ingests;
 pub(crate) use lease::damaged_leases;
 pub use lease::{Lease, LeaseInfo};
 use mark::{Marker, Marks};
@@ -180,8 +183,12 @@ impl Collection<'_> {
             let horizon = self.horizon(&marked.leases);
             garbage.tell(horizon, self.policy.grace_ms, &mut report);
             let due = (horizon, self.policy.grace_ms);
-            report.going = going::largest(self.keg, &garbage, &marked.marks, old.oldest(), due)?;
-            report.kept = marked.held.into_sorted();
+            let largest = going::largest(self.keg, &garbage, &marked.marks, old.oldest(), due)?;
+            let ingests = Ingests::find(home);
+            let (going, put) = going::tell_from_put(home, largest, &garbage, &ingests);
+            report.going = going;
+            report.kept = marked.held.into_sorted_with(put);
+            report.ingests = ingests.into_all();
             return Ok(report);
         }
         // Before anything can go: whoever misses it is told why.

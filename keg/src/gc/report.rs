@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{going::Going, held::Kept};
+use super::{going::Going, held::Kept, ingests::Ingest};
 
 /// How to collect.
 #[derive(Clone, Debug)]
@@ -121,6 +121,9 @@ pub struct Report {
     pub damaged_segments: Vec<u32>,
     /// Only in a dry run: the largest objects that stay, and why; at most 1,000.
     pub kept: Vec<Kept>,
+    /// Only in a dry run: who puts things that nothing names yet.
+    #[serde(default)]
+    pub ingests: Vec<Ingest>,
     /// Only in a dry run: the largest objects that go, now or later; at most 1,000.
     pub going: Vec<Going>,
     /// How long it took.

@@ -1,5 +1,7 @@
 //! What a dry run says.
 
+use std::{io::BufRead, process::Stdio};
+
 use keg::object::Value;
 
 use super::*;
@@ -71,4 +73,64 @@ fn what_a_pointer_leads_to_stays_and_that_is_said() {
         run(&keg, &at_once());
     }
     assert!(object_file(&keg, &file).exists());
+}
+
+/// Another process puts a blob that is durable, one that is not yet, and a small one; says so;
+/// and waits. It takes a lease if that is asked for: `lease HOME`.
+#[test]
+fn another_process_puts() {
+    let Some(told) = child::told() else { return };
+    let (lease, home) = told.split_once(' ').unwrap();
+    let keg = Keg::open(home.as_ref()).unwrap();
+    let _lease = (lease == "lease").then(|| Lease::hold(&keg, "a long job", &[]).unwrap());
+    large(&keg, 1);
+    keg.objects().sync().unwrap();
+    large(&keg, 2);
+    println!("\nput");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[test]
+fn who_puts_what_nothing_names_is_named() {
+    let (_dir, keg) = new_keg();
+    policy(&keg, "1 version");
+    let kid = Kid::of_blob(&noise(1, 5000));
+    let (_, old) = large(&keg, 3);
+    keg.objects().sync().unwrap();
+    // Before the other one began, whatever the clock of the disk is.
+    let file = fs::File::open(object_file(&keg, &old)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    for (told, what) in [("no", None), ("lease", Some("a long job"))] {
+        let mut command = child::command(
+            "explained::another_process_puts",
+            &format!("{told} {}", keg.home().display()),
+        );
+        let mut other = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = std::io::BufReader::new(other.stdout.take().unwrap()).lines();
+        said.find(|line| line.as_ref().unwrap() == "put").unwrap().unwrap();
+        let report = run(&keg, &Options { dry_run: true, ..Options::default() });
+        let [ingest] = &report.ingests[..] else { panic!("{report:?}") };
+        assert_eq!((ingest.pid, ingest.files, ingest.bytes), (Some(other.id()), 1, 5000));
+        match what {
+            None => assert!(ingest.what.as_ref().unwrap().starts_with("gc-"), "{ingest:?}"),
+            what => assert_eq!(ingest.what.as_deref(), what),
+        }
+        let now = u64::try_from(keg::time::now_ms()).unwrap();
+        assert!((now - 600_000..=now).contains(&ingest.since_ms), "{ingest:?}");
+        let kept = report.kept.iter().find(|kept| kept.kid == kid).unwrap();
+        assert_eq!(kept.holder, Holder::Ingest(ingest.clone()));
+        assert!(report.going.iter().all(|going| going.kid != kid), "{report:?}");
+        // What was there before goes, if no lease keeps everything.
+        let goes = report.going.iter().any(|going| going.kid == old);
+        assert_eq!(goes, what.is_none(), "{report:?}");
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        drop(other.stdin.take());
+        said.for_each(drop);
+        assert!(other.wait().unwrap().success());
+        // It is over, and has named nothing.
+        let report = run(&keg, &Options { dry_run: true, ..Options::default() });
+        assert!(report.ingests.is_empty(), "{report:?}");
+        assert!(report.going.iter().any(|going| going.kid == kid), "{report:?}");
+    }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/child.rs"]
+mod child;
 mod explained;
 mod history;
 mod long;
