@@ -214,6 +214,9 @@ fn kind_of(error: &(dyn Error + 'static)) -> (Kind, &'static str) {
     if let Some(CommitError::NotADirectory { .. }) = error.downcast_ref() {
         return (Kind::User, "choose another path, or `keg rm` what is in the way");
     }
+    if let Some(CommitError::Below { .. }) = error.downcast_ref() {
+        return (Kind::User, "`keg rm` removes it whole, `keg checkout` gives files to change");
+    }
     match store_error(error) {
         Some(StoreError::Corrupt { .. } | StoreError::Log { .. }) => {
             (Kind::Damaged, "`keg fsck` names all that is damaged, and the paths that use it")

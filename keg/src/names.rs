@@ -129,6 +129,19 @@ pub enum CommitError {
         /// What that is.
         found: &'static str,
     },
+    /// A name to be removed that is below a value which is not changed in parts.
+    #[error(
+        "{path} cannot be removed: {at} is a {found}, which stays as it is; remove {at} whole, or \
+         set it to another value"
+    )]
+    Below {
+        /// What was to be removed.
+        path: NamePath,
+        /// The commit or pointer above it.
+        at: NamePath,
+        /// Which of them that is.
+        found: &'static str,
+    },
     /// The root itself cannot be replaced or removed.
     #[error("/ itself cannot be set or removed; set names below it")]
     Root,

@@ -6,7 +6,7 @@ use std::{io::Write, time::Duration};
 
 use keg::{
     CommitError, Expected, Keg, Kid, NamePath, NamesError, Txn,
-    object::{Entry, EntryName, Tree},
+    object::{Entry, EntryName, Tree, Value},
     stream::Piece,
     testing::commit_of,
 };
@@ -102,6 +102,46 @@ fn directories_appear_and_vanish() {
         assert!(matches!(below, Err(CommitError::NotADirectory { .. })), "{below:?}");
         let root = keg.commit(Txn::new("t", "m").remove(NamePath::root()));
         assert!(matches!(root, Err(CommitError::Root)), "{root:?}");
+    });
+}
+
+#[test]
+fn nothing_is_set_or_removed_below_a_value_that_stays_as_it_is() {
+    both(|keg| {
+        let tree = tree_of(keg, &[(b"f", "text")]);
+        let commit = commit_of(tree.kid().unwrap(), Vec::new(), "first");
+        let source = keg.objects().put_commit(&commit).unwrap();
+        let (kid, reference) = (Some(source), "/x".into());
+        let value = Value::Pointer { source: "keg+http://there".into(), reference, kid };
+        let pointer = Entry { value, ..Entry::commit(source) };
+        let txn = Txn::new("t", "m").set(path("/a/c"), Entry::commit(source));
+        keg.commit(txn.set(path("/a/p"), pointer).set_json(path("/a/f"), json!(1))).unwrap();
+        let before = keg.head().unwrap();
+        for (name, at, found) in [
+            ("/a/c/f", "/a/c", "commit"),
+            ("/a/c/not/there", "/a/c", "commit"),
+            ("/a/p/f", "/a/p", "pointer"),
+        ] {
+            let error = keg.commit(Txn::new("t", "m").remove(path(name))).unwrap_err();
+            let want = format!(
+                "{name} cannot be removed: {at} is a {found}, which stays as it is; remove {at} \
+                 whole, or set it to another value"
+            );
+            assert_eq!(error.to_string(), want);
+            let error = keg.commit(Txn::new("t", "m").set_json(path(name), json!(1))).unwrap_err();
+            let want = format!("{name} cannot be set: {at} is a {found}, not a directory");
+            assert_eq!(error.to_string(), want);
+        }
+        // All or nothing.
+        let txn = Txn::new("t", "m").remove(path("/a/f")).remove(path("/a/c/f"));
+        assert!(matches!(keg.commit(txn), Err(CommitError::Below { .. })));
+        // Where nothing can be, nothing is to be removed.
+        keg.commit(Txn::new("t", "m").remove(path("/a/f/below"))).unwrap();
+        assert_eq!(keg.head().unwrap(), before);
+        // Whole, they go; and then there is nothing below.
+        let whole = Txn::new("t", "m").remove(path("/a/c")).remove(path("/a/c/f"));
+        keg.commit(whole.remove(path("/a/p"))).unwrap();
+        assert_eq!(keg.get(&path("/a/c")).unwrap(), None);
     });
 }
 
@@ -262,7 +302,7 @@ fn changes_are_leaves_below_trees_and_whole_values_else() {
         }
         assert!(keg.get(&path("/d/c/new")).unwrap().is_some(), "but are walked through");
         let below = keg.commit(Txn::new("t", "m").remove(path("/d/c/new")));
-        assert_eq!(below.unwrap(), keg.head().unwrap(), "and never changed from outside");
+        assert!(below.unwrap_err().to_string().contains("/d/c is a commit"), "but not changed");
         let below = keg.commit(Txn::new("t", "m").set_json(path("/d/c/new"), json!(1)));
         assert!(below.unwrap_err().to_string().contains("/d/c is a commit"));
     });

@@ -191,19 +191,20 @@ impl<'a> Node<'a> {
         Ok(left == 0)
     }
 
-    /// The directory `name`, taken up to be changed; `Ok(None)` if it is not there.
+    /// The directory `name`, taken up to be changed; `Ok(None)` if it is not there, `Err` with what
+    /// is there if that is none.
     fn enter(
         &mut self,
         objects: &'a dyn Objects,
         name: &EntryName,
-    ) -> Result<Result<Option<&mut Self>, &'static str>, StoreError> {
+    ) -> Result<Result<Option<&mut Self>, Box<Entry>>, StoreError> {
         if !self.below.contains_key(name) {
             let entry = match self.changes.get(name) {
                 Some(changed) => changed.clone(),
                 None => self.before(name)?,
             };
             let Some(entry) = entry else { return Ok(Ok(None)) };
-            let Value::Tree { kid, .. } = &entry.value else { return Ok(Err(noun(&entry))) };
+            let Value::Tree { kid, .. } = &entry.value else { return Ok(Err(Box::new(entry))) };
             let node = Self::load(objects, kid)?;
             self.put(name.clone(), None);
             self.below.insert(name.clone(), node);
@@ -221,10 +222,10 @@ fn split(path: &NamePath) -> Result<(Vec<EntryName>, EntryName), CommitError> {
     Ok((names, last))
 }
 
-fn in_the_way(path: &NamePath, depth: usize, found: &'static str) -> CommitError {
-    let at: String = path.components().take(depth + 1).flat_map(|part| ["/", part]).collect();
-    let at = at.parse().unwrap_or_else(|_| NamePath::root());
-    CommitError::NotADirectory { path: path.clone(), at, found }
+/// The first components of a path, one more than `depth`.
+fn first_of(path: &NamePath, depth: usize) -> NamePath {
+    let first: String = path.components().take(depth + 1).flat_map(|part| ["/", part]).collect();
+    first.parse().unwrap_or_else(|_| NamePath::root())
 }
 
 fn set<'a>(
@@ -237,7 +238,10 @@ fn set<'a>(
     let mut node = top;
     for (depth, name) in above.iter().enumerate() {
         match node.enter(objects, name)? {
-            Err(found) => return Err(in_the_way(path, depth, found)),
+            Err(found) => {
+                let (path, at) = (path.clone(), first_of(path, depth));
+                return Err(CommitError::NotADirectory { path, at, found: noun(&found) });
+            }
             Ok(Some(_)) => {}
             Ok(None) => {
                 node.below.insert(name.clone(), Node::new());
@@ -255,26 +259,35 @@ fn remove<'a>(
     path: &NamePath,
 ) -> Result<(), CommitError> {
     let (above, last) = split(path)?;
-    remove_below(top, objects, &above, &last)?;
-    Ok(())
+    remove_below(top, objects, path, &above, &last)
 }
 
-/// Removes a name; directories that it leaves empty go with it. What is not there stays so.
+/// Removes a name; directories that it leaves empty go with it. What is not there stays so; what
+/// may be there, but in a value that is not changed in parts, is an error.
 fn remove_below<'a>(
     node: &mut Node<'a>,
     objects: &'a dyn Objects,
+    path: &NamePath,
     above: &[EntryName],
     last: &EntryName,
-) -> Result<(), StoreError> {
+) -> Result<(), CommitError> {
     let Some((name, rest)) = above.split_first() else {
         node.put(last.clone(), None);
         return Ok(());
     };
-    if let Ok(Some(child)) = node.enter(objects, name)? {
-        remove_below(child, objects, rest, last)?;
-        if child.is_empty()? {
-            node.put(name.clone(), None);
+    match node.enter(objects, name)? {
+        Ok(Some(child)) => {
+            remove_below(child, objects, path, rest, last)?;
+            if child.is_empty()? {
+                node.put(name.clone(), None);
+            }
         }
+        Err(found) if matches!(found.value, Value::Commit { .. } | Value::Pointer { .. }) => {
+            let depth = path.components().count() - 1 - above.len();
+            let (path, at) = (path.clone(), first_of(path, depth));
+            return Err(CommitError::Below { path, at, found: noun(&found) });
+        }
+        Ok(None) | Err(_) => {}
     }
     Ok(())
 }

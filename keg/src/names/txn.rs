@@ -91,7 +91,9 @@ impl Txn {
         self
     }
 
-    /// Removes a name and everything below it. Directories that become empty vanish.
+    /// Removes a name and everything below it. Directories that become empty vanish; a name that
+    /// is not there is no error. Below a commit or a pointer nothing can be removed, nor set: those
+    /// are values, which stay as they are.
     #[must_use]
     pub fn remove(mut self, path: NamePath) -> Self {
         self.steps.push((path, Step::Remove));
