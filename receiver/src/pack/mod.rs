@@ -24,8 +24,6 @@ mod reader;
 mod receive;
 mod resolve;
 mod spool;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use budget::Budget;
 pub(crate) use buffer::Buffer;
