@@ -257,6 +257,47 @@ async fn builds_tell_how_long_they_took_and_what_runs_of_them() {
 }
 
 #[tokio::test]
+async fn builds_come_newest_first_in_pages() {
+    const BUILDS: usize = 230;
+    let world = World::new().await;
+    let keys: Vec<String> = (0..BUILDS)
+        .map(|n| keg::Kid::of_blob(&n.to_le_bytes()).to_hex()[..16].to_owned())
+        .collect();
+    let mut txn = Txn::new("test", "many");
+    for (n, key) in keys.iter().enumerate() {
+        let path: NamePath = format!("/builds/{key}/build.json").parse().expect("a path");
+        // Later than those that are there; two begin at the same time.
+        let (hour, minute) = (n / 2 / 60, n / 2 % 60);
+        let started = format!("2999-01-01T{hour:02}:{minute:02}:00.000Z");
+        let build = serde_json::json!({ "key": key, "app": "blog", "started": started });
+        txn = txn.set_json(path, build);
+    }
+    world.keg.commit(txn).expect("committed");
+    let (mut next, mut seen, mut pages) = (Some("/builds".to_owned()), Vec::new(), 0);
+    while let Some(url) = next {
+        let page = world.page(&url).await;
+        let links = page.split("class=\"kid\" href=\"/builds/").skip(1);
+        let here: Vec<String> = links.map(|link| link[..16].to_owned()).collect();
+        assert!(here.len() <= 100, "{url}: {}", here.len());
+        seen.extend(here);
+        let more = page.split("href=\"/builds?after=").nth(1);
+        next = more.map(|rest| format!("/builds?after={}", &rest[..16]));
+        pages += 1;
+    }
+    let mut want = keys.clone();
+    want.reverse();
+    want.chunks_mut(2).for_each(<[String]>::sort);
+    assert_eq!(seen[..BUILDS], want);
+    assert!(seen[BUILDS..].contains(&world.filled.build), "the older ones follow");
+    let once: std::collections::BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((once.len(), pages), (seen.len(), 3));
+    for wrong in ["0123456789abcdef", "nonsense", "../apps"] {
+        let answer = world.get(&format!("/builds?after={wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn packages_are_listed_with_who_uses_them() {
     let world = World::new().await;
     let packages = world.page("/packages").await;

@@ -1,4 +1,4 @@
-//! Tables of apps, builds, deploys, machines, processes.
+//! Tables of apps, deploys, machines, processes.
 
 use std::collections::HashMap;
 
@@ -13,18 +13,14 @@ use super::{
 use crate::{
     ask::Ask,
     deploys,
-    docs::{Build, Deploy, Process, command_line},
+    docs::{Deploy, Process, command_line},
     error::Fault,
     format,
     location::url_of,
     overview::{self, Fate, Machine},
-    view::{Found, MAX_NAMES, View},
+    view::{Found, View},
 };
 
-/// Builds read for one page.
-const MAX_BUILDS: usize = 1000;
-/// Builds shown on one page, newest first.
-const SHOWN_BUILDS: usize = 100;
 /// Deploys shown on their page.
 const SHOWN_DEPLOYS: usize = 30;
 
@@ -91,80 +87,6 @@ pub async fn apps(view: &View, found: &Found, ask: &Ask) -> Result<Page, Fault> 
     };
     Ok(Page::new(found, "Apps", content)
         .watching(view.seq, "/source /oci-images /deploys /machines"))
-}
-
-/// `/builds`: newest first.
-pub async fn builds(view: &View, found: &Found) -> Result<Page, Fault> {
-    let mut builds: Vec<(String, Build)> = Vec::new();
-    let mut others = Vec::new();
-    let mut read = 0;
-    let (names, total) = match view.directory(&found.entry).await? {
-        Some(all) => (view.names(&all, None, MAX_NAMES).await?.entries, all.total()),
-        None => (Vec::new(), 0),
-    };
-    for (name, entry) in names {
-        let name = name.to_string_lossy();
-        if !super::is_key(&name) {
-            others.push(name);
-            continue;
-        }
-        if read < MAX_BUILDS {
-            read += 1;
-            builds.extend(view.doc_below(&entry, "build.json").await?.map(|build| (name, build)));
-        }
-    }
-    let total = total.saturating_sub(others.len() as u64);
-    builds.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started));
-    builds.truncate(SHOWN_BUILDS);
-    let mut rows = Vec::new();
-    for (key, build) in &builds {
-        rows.push(build_row(view, key, build).await);
-    }
-    let heads = &["App", "State", "Source", "Build", "Pack", "Took", "When"];
-    let content = html! {
-        h1 { "Builds" }
-        p.lead { "A build's key comes from its inputs, so the same inputs are never built twice." }
-        @if rows.is_empty() { p.empty { "No build yet: push an app." } }
-        @else { (parts::table("Builds", heads, &rows)) }
-        @if total > rows.len() as u64 {
-            p.soft.more {
-                (format::count(rows.len() as u64)) " of " (format::count(total))
-                " are shown; " a href="/builds?json" { "all of them as data" } "."
-            }
-        }
-        @if !others.is_empty() {
-            p.soft.more {
-                "What builds share: "
-                @for (at, name) in others.iter().enumerate() {
-                    @if at > 0 { ", " } a href=(url_of(&format!("/builds/{name}"))) { (name) }
-                }
-                "."
-            }
-        }
-    };
-    Ok(Page::new(found, "Builds", content).watching(view.seq, "/builds"))
-}
-
-async fn build_row(view: &View, key: &str, build: &Build) -> Vec<Markup> {
-    let source = view.commit_named(build.inputs.source.as_deref()).await;
-    vec![
-        html! { b { (parts::app(&build.app)) } },
-        pill(work_tone(&build.state), &build.state),
-        match &source {
-            Some((kid, commit)) => {
-                let text = kid.to_string();
-                html! {
-                    (parts::kid_at(&text, &at(&format!("/source/{}", build.app), &text)))
-                    " " span.message { (parts::subject(&commit.message)) }
-                }
-            }
-            None => parts::kid_or_dash(None),
-        },
-        html! { a.kid href=(url_of(&format!("/builds/{key}"))) { (key) } },
-        html! { (build.inputs.pack_name.as_deref().unwrap_or("–")) },
-        html! { (build.took().map_or_else(|| "–".to_owned(), format::seconds)) },
-        parts::time(build.started.as_deref()),
-    ]
 }
 
 /// `/deploys`.

@@ -2,6 +2,7 @@
 
 mod app;
 mod build;
+mod builds;
 mod code;
 mod directory;
 pub mod history;
@@ -75,7 +76,7 @@ pub async fn of(view: &mut View, location: &Location, ask: &Ask) -> Result<Page,
         [] if location.names().is_empty() => home::page(view, &found, ask).await,
         ["apps"] => index::apps(view, &found, ask).await,
         ["apps", name] => app::page(view, Some(&found), &location, name, ask).await,
-        ["builds"] => index::builds(view, &found).await,
+        ["builds"] => builds::page(view, &found, ask).await,
         ["builds", key] if is_key(key) => build::page(view, &found, key).await,
         ["builds", key, "log"] if is_key(key) => build::log_page(view, &found, key).await,
         ["deploys"] => index::deploys(view, &found).await,
