@@ -62,7 +62,7 @@ struct Bench {
 type Measure = fn(&Bench) -> Vec<Table>;
 
 /// All tables, in the order they are measured and printed.
-const TABLES: [(&str, Measure); 12] = [
+const TABLES: [(&str, Measure); 13] = [
     ("edit", edit::measure),
     ("noop", noop::measure),
     ("first", first::measure),
@@ -72,6 +72,7 @@ const TABLES: [(&str, Measure); 12] = [
     ("cas", cas::measure),
     ("followers", followers::measure),
     ("wire", wire::measure),
+    ("backup", wire::backup),
     ("machine", floor::measure),
     ("versions", versions::measure),
     ("growth", growth::measure),

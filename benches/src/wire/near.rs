@@ -11,7 +11,7 @@ use keg_tests::{World, process::run};
 
 use super::{plain, put, seconds, text};
 use crate::{
-    Bench, kegs,
+    Bench, kegs, machine,
     sample::{Sample, time},
     table::{Table, Unit},
 };
@@ -23,7 +23,7 @@ const SOURCE: &str = "/usr/share";
 /// One large file beside them.
 const LARGE: usize = 100 << 20;
 /// A file by itself.
-const SINGLE: usize = 400 << 20;
+const SINGLE: u64 = 400 << 20;
 
 pub fn measure(bench: &Bench) -> Vec<Table> {
     let runs = bench.runs.min(FEW);
@@ -58,8 +58,9 @@ fn git(world: &World, tree: &Path) -> PathBuf {
     dir
 }
 
-/// What a program takes, with the sync of all that it wrote.
-fn durable(command: &mut Command, into: &Path) -> f64 {
+/// What a program takes that writes so many bytes, with the sync of all that it wrote.
+fn durable(command: &mut Command, into: &Path, bytes: u64) -> f64 {
+    machine::touch(bytes);
     let (done, took) = time(|| {
         let done = run(command);
         if done.code == 0 {
@@ -73,28 +74,29 @@ fn durable(command: &mut Command, into: &Path) -> f64 {
 
 fn backup(world: &World, git: &Path, runs: usize) -> Table {
     let [mut keg, mut again, mut rsync, mut copy, mut cloned, mut disk] = <[Sample; 6]>::default();
-    let mut received = 0;
+    let (mut received, bytes) = (0, size(&world.home()));
     for _ in 0..runs {
         let dir = tempfile::tempdir_in(kegs::place()).expect("a directory");
         let to = |name: &str| dir.path().join(name);
         let clone = || world.keg(&["clone", &world.url, &text(&to("keg")), "--json"]);
+        machine::touch(bytes);
         let (took, document) = seconds(clone());
         keg.push(took);
         received = document["received"].as_u64().expect("bytes");
+        machine::touch(bytes);
         again.push(seconds(clone()).0);
         let home = format!("{}/", text(&world.home()));
         let mut command = Command::new("rsync");
-        rsync.push(durable(command.args(["-a", &home]).arg(to("rsync")), dir.path()));
+        rsync.push(durable(command.args(["-a", &home]).arg(to("rsync")), dir.path(), bytes));
         let mut command = Command::new("cp");
-        copy.push(durable(command.args(["-a", &home]).arg(to("copy")), dir.path()));
+        copy.push(durable(command.args(["-a", &home]).arg(to("copy")), dir.path(), bytes));
         let mut command = Command::new("git");
         command.args(["clone", "-q", "--bare", "--no-local"]).arg(git).arg(to("git"));
-        cloned.push(durable(&mut command, dir.path()));
-        let size = run(Command::new("du").args(["-sb"]).arg(to("keg"))).ok();
-        let size: usize = size.split('\t').next().and_then(|n| n.parse().ok()).expect("bytes");
-        disk.push(written(&to("zeros"), size));
+        cloned.push(durable(&mut command, dir.path(), bytes));
+        disk.push(written(&to("zeros"), size(&to("keg"))));
     }
-    let entries = world.json(&["ls", "/"]);
+    let total = &world.json(&["du", "/tree"])["total"];
+    let (files, apparent) = (&total["files"], &total["apparent"]);
     let title = format!("A backup on one machine: {} MB received", received / 1_000_000);
     let mut table = Table::new(&title, Unit::Seconds);
     table
@@ -104,12 +106,21 @@ fn backup(world: &World, git: &Path, runs: usize) -> Table {
         .peer("git clone --bare of the same tree, sync", cloned)
         .machine("as many bytes to one file, and sync", disk)
         .keg("clone again: nothing is new", None, again);
-    table.note(&format!("the tree is {SOURCE} and a file of {LARGE} bytes: {entries}"));
+    table.note(&format!(
+        "the tree is {SOURCE} and a file of {LARGE} bytes: {files} files, {apparent} bytes together"
+    ));
     table
 }
 
+/// Bytes of all files of a directory.
+fn size(dir: &Path) -> u64 {
+    let told = run(Command::new("du").args(["-sb"]).arg(dir)).ok();
+    told.split('\t').next().and_then(|bytes| bytes.parse().ok()).expect("bytes")
+}
+
 /// As many bytes as a file, made durable.
-fn written(path: &Path, bytes: usize) -> f64 {
+fn written(path: &Path, bytes: u64) -> f64 {
+    machine::touch(bytes);
     let mut command = Command::new("dd");
     command.arg("if=/dev/zero").arg(format!("of={}", path.display()));
     command.args(["bs=1M", "conv=fdatasync", "status=none"]);
@@ -120,7 +131,7 @@ fn written(path: &Path, bytes: usize) -> f64 {
 fn single(world: &World, runs: usize) -> Table {
     let [mut keg, mut rsync, mut copy, mut tcp, mut disk] = <[Sample; 5]>::default();
     let file = world.scratch().join("single");
-    fs::write(&file, noise(2, SINGLE)).expect("written");
+    fs::write(&file, noise(2, SINGLE as usize)).expect("written");
     put(world, "/single", &file);
     rustix::fs::sync();
     let namespace = keg_tests::netns::Namespace::of(world.pid());
@@ -129,13 +140,15 @@ fn single(world: &World, runs: usize) -> Table {
         let to = |name: &str| dir.path().join(name);
         let here = World::down();
         keg::Keg::create(&here.home()).expect("a Keg");
+        machine::touch(SINGLE);
         keg.push(seconds(here.keg(&["pull", &world.url, "/single", "--json"])).0);
         let mut command = Command::new("rsync");
-        rsync.push(durable(command.arg("-a").arg(&file).arg(to("rsync")), dir.path()));
+        rsync.push(durable(command.arg("-a").arg(&file).arg(to("rsync")), dir.path(), SINGLE));
         let mut command = Command::new("cp");
         let command = command.args(["-a", "--reflink=never"]).arg(&file).arg(to("copy"));
-        copy.push(durable(command, dir.path()));
-        let took = plain::transfer(&namespace, "127.0.0.1", &namespace, SINGLE as u64);
+        copy.push(durable(command, dir.path(), SINGLE));
+        machine::touch(SINGLE);
+        let took = plain::transfer(&namespace, "127.0.0.1", &namespace, SINGLE);
         tcp.push(took.as_secs_f64());
         disk.push(written(&to("zeros"), SINGLE));
     }
