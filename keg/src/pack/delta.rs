@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use crate::store::packs::{MAX_BLOCK, MAX_PREFIX};
+use crate::store::packs::MAX_PREFIX;
 
 /// Smallest, usual and largest content-defined chunk.
 pub(super) const CHUNK: (usize, usize, usize) = (16 << 10, 32 << 10, 64 << 10);
@@ -12,6 +12,9 @@ pub(super) const CHUNK: (usize, usize, usize) = (16 << 10, 32 << 10, 64 << 10);
 const COPY_MIN: usize = 256 << 10;
 /// How much of the base is looked at on both sides of where a part should be.
 const AROUND: usize = 1 << 20;
+/// Most bytes of a part: 4 MiB, so that as much of the base and what is around that is a prefix.
+const PART: usize = 4 << 20;
+const _: () = assert!(PART + 2 * AROUND <= MAX_PREFIX);
 /// Less of the base than this is of no help.
 const PREFIX_MIN: usize = 64;
 /// At least one in this many bytes must be found in the base.
@@ -119,7 +122,7 @@ impl Gap {
     fn pack(&self, base: &[u8], matches: &[Match], ops: &mut Vec<Op>) {
         let mut at = self.new.start;
         while at < self.new.end {
-            let part = at..self.new.end.min(at + MAX_BLOCK);
+            let part = at..self.new.end.min(at + PART);
             at = part.end;
             let base = self.prefix(base, matches, &part);
             ops.push(Op::Pack { new: part, base });
@@ -158,7 +161,7 @@ mod tests {
             match op.clone() {
                 Op::Copy { from, len } => out.extend_from_slice(&base[from..from + len]),
                 Op::Pack { new: part, base: prefix } => {
-                    assert!(part.len() <= MAX_BLOCK && prefix.len() <= MAX_PREFIX);
+                    assert!(part.len() <= PART && prefix.len() <= MAX_PREFIX);
                     assert!(prefix.end <= base.len());
                     packed += part.len();
                     out.extend_from_slice(&new[part]);

@@ -1,7 +1,7 @@
 //! The cold side of a Keg: large objects that nothing uses move into packs, and come back.
 //!
 //! [`pack`] follows all versions, oldest first, and writes what is cold in the order of its paths:
-//! small objects together in frames of up to 4 MiB, what had a predecessor at its path as a
+//! small objects together in frames of up to 8 MiB, what had a predecessor at its path as a
 //! difference to that (at most eight in a row), large objects without one as content-defined
 //! chunks, each once. A pack is durable, and was read back, before the loose files are removed; so
 //! every object is in at least one place, whenever the process dies. Objects that no version has

@@ -21,8 +21,14 @@ pub(crate) const GC: &str = "gc";
 /// first of them for damage.
 pub(crate) const SHARDS: &str = "shards";
 /// The features this version knows without which a Keg cannot be read.
-const KNOWN: [&str; 5] =
-    [GC, super::packs::FEATURE, super::packs::TREES, super::packs::LISTED, SHARDS];
+const KNOWN: [&str; 6] = [
+    GC,
+    super::packs::FEATURE,
+    super::packs::TREES,
+    super::packs::LISTED,
+    super::packs::WIDE,
+    SHARDS,
+];
 
 /// The parsed `format.json`. None of its members may be missing: a damaged name is not a feature less.
 #[derive(Serialize, Deserialize)]

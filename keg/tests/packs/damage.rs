@@ -102,6 +102,11 @@ fn every_torn_pack_is_refused_by_name() {
 #[test]
 fn fsck_names_the_pack_the_object_and_the_paths() {
     let sample = Sample::new(2);
+    // Of these the last is in a frame of its own right.
+    let more = [noise(9, 6 << 20), noise(10, 5000)];
+    let files = more.iter().enumerate().map(|(n, bytes)| (n.to_string(), bytes.clone()));
+    let entry = put_tree(&sample.keg, &files.collect());
+    sample.keg.commit(Txn::new("t", "m").set(path("/more"), entry)).unwrap();
     pack_all(&sample.keg);
     let file = data_file(&sample);
     let mut bytes = fs::read(&file).unwrap();
@@ -115,8 +120,7 @@ fn fsck_names_the_pack_the_object_and_the_paths() {
     let stays = report.damaged.iter().find(|damage| damage.paths.contains(&"/app/a-stays".into()));
     assert!(stays.is_some(), "{report:?}");
     // Others may be read as ever, and what is written again is there.
-    let kid = Kid::of_blob(&noise(101, 5000));
-    assert!(sample.reopened().objects().blob(&kid).is_ok());
+    assert!(sample.reopened().objects().blob(&Kid::of_blob(&more[1])).is_ok());
 }
 
 #[test]

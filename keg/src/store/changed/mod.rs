@@ -15,7 +15,7 @@ use compare::{Difference, Range};
 use super::{
     FileStore, StoreError, io,
     packs::{
-        self, Base, MAX_BLOCK, MAX_DEPTH, PackWriter, Piece, Recipe, Removing, Source, Within,
+        self, Base, MAX_DEPTH, NARROW, PackWriter, Piece, Recipe, Removing, Source, Within,
         compress,
     },
     pending::object_path,
@@ -131,8 +131,9 @@ fn write_pieces(
     found: &Difference,
     size: u64,
 ) -> Result<Vec<Piece>, StoreError> {
+    // Nobody has asked for a pack here that older programs refuse.
     let mut blocks = Vec::new();
-    for bytes in found.bytes.chunks(MAX_BLOCK) {
+    for bytes in found.bytes.chunks(NARROW) {
         let frame = compress(&[], bytes, LEVEL)
             .map_err(|what| io("packing")(std::io::Error::other(what)))?;
         blocks.push(writer.block(bytes.len(), &frame)?);
@@ -146,8 +147,8 @@ fn write_pieces(
         at = start + len;
         let end = taken + *len as usize;
         while taken < end {
-            let (block, start) = (blocks[taken / MAX_BLOCK], taken % MAX_BLOCK);
-            let len = (end - taken).min(MAX_BLOCK - start);
+            let (block, start) = (blocks[taken / NARROW], taken % NARROW);
+            let len = (end - taken).min(NARROW - start);
             let source = Source::Slice { block, start: start as u32 };
             pieces.push(Piece { len: len as u64, source });
             taken += len;

@@ -38,10 +38,10 @@ pub(crate) fn compress(prefix: &[u8], raw: &[u8], level: i32) -> Result<Vec<u8>,
     set(CParameter::CompressionLevel(level))?;
     // The block says it.
     set(CParameter::ContentSizeFlag(false))?;
+    // So that all of it is within reach, and the whole prefix: a level's own window may be shorter.
+    let window = (prefix.len() + raw.len()).next_power_of_two().ilog2();
+    set(CParameter::WindowLog(window.max(10)))?;
     if !prefix.is_empty() {
-        // So that the whole prefix is within reach.
-        let window = (prefix.len() + raw.len()).next_power_of_two().ilog2();
-        set(CParameter::WindowLog(window.max(10)))?;
         set(CParameter::EnableLongDistanceMatching(prefix.len() >= LONG_FROM))?;
         context.ref_prefix(prefix).map_err(failed)?;
     }
@@ -251,6 +251,19 @@ mod tests {
         let behind = compress(&base, &raw, 9).unwrap();
         assert!(behind.len() < 1000, "{}", behind.len());
         assert_eq!(read(&encode(raw.len(), &behind), &base), Ok(raw));
+    }
+
+    #[test]
+    fn all_of_a_frame_is_within_reach() {
+        let start = noise(4, MAX_BLOCK / 8 * 5);
+        let twice = [&start[..], &start[..MAX_BLOCK / 8 * 3]].concat();
+        // Lower levels look for little.
+        let packed = compress(&[], &twice, 9).unwrap();
+        assert!(packed.len() < start.len() + start.len() / 8, "{}", packed.len());
+        assert!(read(&encode(twice.len(), &packed), &[]) == Ok(twice.clone()));
+        let prefix = vec![1; MAX_PREFIX];
+        let packed = compress(&prefix, &twice, 9).unwrap();
+        assert!(read(&encode(twice.len(), &packed), &prefix) == Ok(twice));
     }
 
     #[test]

@@ -43,8 +43,12 @@ pub(crate) const TREES: &str = "packed-trees";
 /// The feature without which packs cannot be read that list the KIDs they mention: all that are
 /// written now.
 pub(crate) const LISTED: &str = "listed-packs";
-/// Most bytes in a block, unpacked: 4 MiB. What a random read costs at most.
-pub(crate) const MAX_BLOCK: usize = 4 << 20;
+/// The feature without which packs cannot be read that have a block above [`NARROW`].
+pub(crate) const WIDE: &str = "wide-frames";
+/// Most bytes in a block, unpacked: 8 MiB. What a random read costs at most.
+pub(crate) const MAX_BLOCK: usize = 8 << 20;
+/// Most bytes in a block that programs read which do not know [`WIDE`]: 4 MiB.
+pub(crate) const NARROW: usize = 4 << 20;
 /// Most bytes of a base that a block is packed behind: 8 MiB.
 pub(crate) const MAX_PREFIX: usize = 8 << 20;
 /// Longest chain of objects each of which is a difference to the next.

@@ -200,7 +200,7 @@ impl PackedBlob {
         self.read_base(&mut before, 0)?;
         let Within { names, frame } = &self.found.recipe.within;
         names.iter().for_each(|name| before.extend_from_slice(name.as_bytes()));
-        let len = usize::try_from(len).unwrap_or(usize::MAX).min(super::MAX_BLOCK);
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(super::NARROW);
         let unpacked = self.set.within(frame, len, &before);
         unpacked.map_err(|what| format!("the frame in its recipe: {what}"))
     }

@@ -17,7 +17,7 @@
 //! Base and names are numbers in the pack's list of KIDs. In packs of the first format, which have
 //! none, the base is a KID, and 0x20 is not known.
 
-use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX, MAX_WITHIN, list::Names};
+use super::{MAX_BLOCK, MAX_DEPTH, MAX_PREFIX, MAX_WITHIN, NARROW, list::Names};
 use crate::{
     Kid,
     object::{
@@ -179,7 +179,7 @@ impl Recipe {
         fields: &mut Fields<'_>,
         names: Names<'_>,
     ) -> Result<(), DecodeError> {
-        if self.size > MAX_BLOCK as u64 || self.base.is_none() {
+        if self.size > NARROW as u64 || self.base.is_none() {
             return Err(bad("size", "a frame in a recipe has a base and at most 4 MiB"));
         }
         let prefix = prefix(fields)?;
@@ -338,7 +338,7 @@ mod tests {
         let beyond = Source::Copy { from: u64::MAX };
         pieces(&|recipe| recipe.pieces[0].source = beyond, "beyond the largest");
         let within = |change: &dyn Fn(&mut Recipe), want| check(frame_inside(), change, want);
-        within(&|recipe| recipe.size = MAX_BLOCK as u64 + 1, "at most 4 MiB");
+        within(&|recipe| recipe.size = NARROW as u64 + 1, "at most 4 MiB");
         within(&|recipe| recipe.base = None, "has a base");
         within(&|recipe| recipe.within.frame = vec![0; MAX_WITHIN + 1], "longer than 4096");
         let many = vec![Kid::of_blob(b"name"); MAX_NAMES + 1];

@@ -71,6 +71,36 @@ fn example(home: &Path) -> (Kid, Vec<Vec<u8>>) {
     (writer.finish(home).unwrap(), vec![first, second, third, fourth])
 }
 
+#[test]
+fn a_keg_with_a_wide_block_says_so() {
+    let (wide, bytes) = (home(), vec![7; NARROW + 1]);
+    let says_so = |home: &Path| {
+        let format = std::fs::read_to_string(home.join("format.json")).unwrap();
+        format.contains(WIDE)
+    };
+    // Returns the only pack.
+    let pack = |home: &Path, len: usize| {
+        let (mut writer, kid) = (writer(home), Kid::of_blob(&bytes[..len]));
+        let at = writer.block(len, &compress(&[], &bytes[..len], 1).unwrap()).unwrap();
+        let pieces = vec![slice(at, 0, len as u64)];
+        let (base, within) = (None, Within::default());
+        writer.object(kid, &Recipe { kind: Kind::Blob, size: len as u64, base, pieces, within });
+        let name = writer.finish(home).unwrap();
+        assert!(read(&PackSet::new(home), &kid).unwrap() == bytes[..len]);
+        Pack::open(home, &name).unwrap()
+    };
+    pack(wide.path(), NARROW);
+    assert!(!says_so(wide.path()));
+    let stored = pack(wide.path(), NARROW + 1).stored(open::MAGIC as u64).unwrap();
+    assert!(says_so(wide.path()));
+    // One that is taken from another pack, as where packs are joined.
+    let joined = home();
+    let mut writer = writer(joined.path());
+    writer.copy(&stored).unwrap();
+    writer.finish(joined.path()).unwrap();
+    assert!(says_so(joined.path()));
+}
+
 /// Puts a pack from golden bytes into a directory; returns its name and the bytes of its index.
 fn golden(home: &Path, text: &str) -> (Kid, Vec<u8>) {
     let mut lines = text.lines().map(|line| hex::decode(line).unwrap());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    LISTED, MAX_OBJECTS, MAX_TABLE, block, directory, index,
+    LISTED, MAX_OBJECTS, MAX_TABLE, NARROW, WIDE, block, directory, index,
     list::List,
     open::{ENDS, FOOTERS, MAGICS, data_path, index_path},
     recipe::Recipe,
@@ -31,6 +31,8 @@ pub(crate) struct PackWriter {
     table: Vec<u8>,
     list: List,
     rows: Vec<index::Row>,
+    /// It has a block that older programs refuse.
+    wide: bool,
 }
 
 impl PackWriter {
@@ -49,6 +51,7 @@ impl PackWriter {
             table: Vec::new(),
             list: List::default(),
             rows: Vec::new(),
+            wide: false,
         };
         writer.write(MAGICS[1])?;
         Ok(writer)
@@ -68,6 +71,7 @@ impl PackWriter {
     /// The disk's.
     pub(crate) fn block(&mut self, raw_len: usize, frame: &[u8]) -> Result<u64, StoreError> {
         let at = self.at;
+        self.wide |= raw_len > NARROW;
         self.write(&block::encode(raw_len, frame))?;
         Ok(at)
     }
@@ -78,6 +82,7 @@ impl PackWriter {
     /// The disk's.
     pub(crate) fn copy(&mut self, stored: &block::Stored) -> Result<u64, StoreError> {
         let at = self.at;
+        self.wide |= stored.raw_len() > NARROW;
         self.write(stored.bytes())?;
         Ok(at)
     }
@@ -101,6 +106,9 @@ impl PackWriter {
     pub(crate) fn finish(mut self, home: &Path) -> Result<Kid, StoreError> {
         // Before anything is where programs look that do not know what is written now.
         format::require(home, LISTED)?;
+        if self.wide {
+            format::require(home, WIDE)?;
+        }
         let (list, names) = std::mem::take(&mut self.list).into_bytes();
         let table = std::mem::take(&mut self.table);
         debug_assert!(list.len() + table.len() <= MAX_TABLE && self.rows.len() <= MAX_OBJECTS);
