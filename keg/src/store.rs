@@ -58,7 +58,7 @@ pub use share::work_check;
 /// Largest object that [`Objects::get`] reads into memory: 64 MiB.
 pub const MAX_IN_MEMORY: u64 = crate::object::MAX_OBJECT as u64;
 /// Blobs up to this many bytes live in the log (and inside mounted images); larger ones are raw
-/// files, which the kernel serves by itself.
+/// files, which the kernel serves by itself. Of both, what nothing uses is in packs.
 pub const INLINE_MAX: usize = 2048;
 /// Most candidates an ambiguous prefix is answered with.
 pub const MAX_CANDIDATES: usize = 20;

@@ -52,9 +52,14 @@ fn tell(report: &Report) -> Result<(), CommandError> {
             output::line(&format!("  {count:>8}  {:>9}  {how}", output::bytes(bytes)))?;
         }
     }
-    if counts.trees > 0 {
-        let bytes = output::bytes(counts.tree_bytes);
-        output::line(&format!("  {:>8}  {bytes:>9}  of these, directories", counts.trees))?;
+    for (count, bytes, what) in [
+        (counts.small, counts.small_bytes, "small files"),
+        (counts.trees, counts.tree_bytes, "directories"),
+    ] {
+        if count > 0 {
+            let bytes = output::bytes(bytes);
+            output::line(&format!("  {count:>8}  {bytes:>9}  of these, {what}"))?;
+        }
     }
     let joined = &report.joined;
     if joined.packs > 0 {

@@ -185,7 +185,7 @@ impl Walk<'_> {
 
     fn on_disk(&self, kid: &Kid, bytes: Option<u64>) -> Result<u64, StoreError> {
         let (Some(files), Some(bytes)) = (self.files, bytes) else { return Ok(0) };
-        if bytes <= INLINE_MAX as u64 {
+        if bytes <= INLINE_MAX as u64 && files.log().find(kid)?.is_some() {
             return Ok(bytes);
         }
         match std::fs::metadata(object_path(files.home(), kid)) {

@@ -6,7 +6,7 @@ use super::{
     delta::{self, CHUNK, Op, chunk_name},
     mentions,
     report::Counts,
-    select::Item,
+    select::{Item, Sort},
     sources::Sources,
 };
 use crate::{
@@ -31,6 +31,9 @@ const PART_LEVEL: i32 = 6;
 const ALONE_LEVEL: i32 = 1;
 /// What a patch costs besides its frame: its recipe, and its base in the list.
 const PATCH_COST: usize = 44;
+/// An open frame of this many bytes is not filled up with objects of another sort: who reads all
+/// small files of a tree unpacks few others.
+const FRAME_MIN: usize = 1 << 20;
 /// Most chunks that are remembered to be used again: 64 GiB, 90 MB of memory.
 const MAX_CHUNKS: usize = 1 << 21;
 /// Room in the table for one more object of any size that fits into a pack.
@@ -61,9 +64,9 @@ pub(super) enum Packed {
     Patched,
     /// Cut into chunks.
     Chunked,
-    /// Its loose file is not what its KID says; left alone.
+    /// Its loose file or its record is not what its KID says; left alone.
     Damaged,
-    /// Its loose file is gone.
+    /// It is gone.
     Gone,
 }
 
@@ -75,8 +78,9 @@ pub(super) struct Encoder<'a> {
     own: &'a [Kid],
     level: i32,
     writer: PackWriter,
-    /// The open frame.
+    /// The open frame, and what came last.
     frame: Vec<u8>,
+    sort: Sort,
     /// Where the closed ones are.
     frames: Vec<u64>,
     chunks: HashMap<[u8; 16], Place>,
@@ -109,6 +113,7 @@ impl<'a> Encoder<'a> {
             level,
             writer: PackWriter::create(path)?,
             frame: Vec::with_capacity(MAX_BLOCK),
+            sort: Sort::Large,
             frames: Vec::new(),
             chunks: HashMap::new(),
             recipes: Vec::new(),
@@ -135,6 +140,10 @@ impl<'a> Encoder<'a> {
         if !fits || bytes.is_empty() || item.kind.kid_of(&bytes) != item.kid {
             return Ok((Packed::Damaged, 0));
         }
+        if item.sort() != self.sort && self.frame.len() >= FRAME_MIN {
+            self.close_frame()?;
+        }
+        self.sort = item.sort();
         let base = self.base_of(item);
         let (kind, kid) = (item.kind, item.kid);
         let (pieces, within) = (Vec::new(), Within::default());

@@ -1,15 +1,17 @@
-//! The cold side of a Keg: large objects that nothing uses move into packs, and come back.
+//! The cold side of a Keg: objects that nothing uses move into packs, and come back.
 //!
 //! [`pack`] follows all versions, oldest first, and writes what is cold in the order of its paths:
 //! small objects together in frames of up to 8 MiB, what had a predecessor at its path as a
 //! difference to that (at most eight in a row), large objects without one as content-defined
-//! chunks, each once. A pack is durable, and was read back, before the loose files are removed; so
-//! every object is in at least one place, whenever the process dies. Objects that no version has
-//! are left alone: they are being ingested, or garbage.
+//! chunks, each once. A pack is durable, and was read back, before the loose files are removed, and
+//! the log is rewritten without trees and small blobs; so every object is in at least one place,
+//! whenever the process dies. Objects that no version has are left alone: they are being ingested,
+//! or garbage.
 //!
 //! Reading needs none of this: the store looks into packs by itself. Only mounting needs loose
 //! files; [`crate::mount`] asks for them.
 
+mod below;
 mod delta;
 mod encode;
 mod generations;
@@ -21,21 +23,22 @@ mod remove;
 mod report;
 mod run;
 mod select;
+mod small;
 mod sources;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod trees;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
+use below::{Below, all_below};
 pub(crate) use hot::{Loose, keep_loose, keep_loose_after};
 pub use report::{
     Counts, JoinReport, PackError, PackInfo, PackOptions, Phase, Progress, Rehydrated, Report,
     Swept, Which,
 };
 use run::Run;
-use select::{Below, History, Item, all_below};
+use select::{History, Item, is_large};
 pub(crate) use sweep::{Sweep, sweep};
 
 pub use crate::store::Removing;
@@ -73,21 +76,21 @@ pub fn pack(
     report.indexes = mend(home)?;
     let files = keg.master().files().filter(|files| files.check_writable().is_ok());
     if let Some(files) = files {
-        trees::seal(files)?;
+        small::seal(files)?;
     }
     let mut looking = |objects| progress(Progress { objects, ..Progress::default() });
     let hot = hot(keg, options)?;
     let loose = |kid: &Kid| object_path(home, kid).exists();
-    report.hot = hot.blobs.keys().filter(|kid| loose(kid)).count() as u64;
-    let wanted = |kid: &Kid, kind| match kind {
-        Kind::Blob => !hot.blobs.contains_key(kid) && loose(kid),
-        _ => !hot.trees.contains(kid) && files.is_some_and(|files| trees::is_movable(files, kid)),
+    report.hot = hot.large.keys().filter(|kid| loose(kid)).count() as u64;
+    let wanted = |kid: &Kid, kind, size| {
+        let large = kind == Kind::Blob && is_large(size);
+        let in_log = || files.is_some_and(|files| small::is_movable(files, kid, kind, size));
+        !hot.has(kid) && if large { loose(kid) } else { in_log() }
     };
     let history = History::of(keg, &wanted, &mut looking)?;
     report.unreadable = history.unreadable;
     let mut cold: Vec<Item> = history.items.into_values().collect();
-    // Trees have much that does not pack well, so they have frames of their own.
-    cold.sort_unstable_by_key(|item| (item.kind != Kind::Blob, item.order));
+    cold.sort_unstable_by_key(|item| (item.sort(), item.order));
     if cold.iter().any(|item| item.kind == Kind::Tree) {
         format::require(home, packs::TREES)?;
     }
@@ -197,11 +200,12 @@ fn hot(keg: &Keg, options: &PackOptions) -> Result<Below, PackError> {
     Ok(hot)
 }
 
-/// What a hot blob that is in a pack is a difference to is hot, too: reading it needs that.
+/// What a large hot blob that is in a pack is a difference to is hot, too: reading it needs that.
+/// What others are a difference to is in a pack itself.
 fn keep_bases(home: &Path, hot: &mut Below) -> Result<(), StoreError> {
     let set = PackSet::new(home);
     let mut bases = Vec::new();
-    for kid in hot.blobs.keys().filter(|kid| !object_path(home, kid).exists()) {
+    for kid in hot.large.keys().filter(|kid| !object_path(home, kid).exists()) {
         let mut next = set.find(kid).ok().flatten().and_then(|found| found.recipe.base);
         while let Some(base) = next {
             let found = set.find(&base.kid).ok().flatten();
@@ -210,7 +214,7 @@ fn keep_bases(home: &Path, hot: &mut Below) -> Result<(), StoreError> {
         }
     }
     for kid in bases {
-        hot.blobs.entry(kid).or_default();
+        hot.large.entry(kid).or_default();
     }
     Ok(())
 }

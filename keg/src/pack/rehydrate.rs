@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
+    below::large_below,
     report::{Phase, Progress, Rehydrated},
-    select::large_below,
 };
 use crate::{
     Keg, Kid,

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
+    below::large_below,
     hot::{mounted, trees_of},
     report::{Phase, Progress},
-    select::large_below,
 };
 use crate::{
     Kid,

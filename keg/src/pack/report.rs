@@ -64,7 +64,7 @@ pub enum Phase {
     Checking,
     /// Removing loose files.
     Removing,
-    /// Joining packs, and rewriting the log without trees that are packed.
+    /// Joining packs, and rewriting the log without what is packed of it.
     Joining,
     /// Writing loose files.
     Unpacking,
@@ -100,6 +100,12 @@ pub struct Counts {
     pub chunked: u64,
     /// Their bytes.
     pub chunked_bytes: u64,
+    /// Small blobs, that were in the log, of all these.
+    #[serde(default)]
+    pub small: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub small_bytes: u64,
     /// Trees, of all these.
     pub trees: u64,
     /// Their bytes.
@@ -119,7 +125,7 @@ pub struct Report {
     pub packs: Vec<String>,
     /// Bytes of the new packs on the disk, with their indexes.
     pub packed_bytes: u64,
-    /// Cold objects that were in packs already.
+    /// Large cold objects that were in packs already.
     pub already: u64,
     /// Loose files that were removed.
     pub removed: u64,
@@ -127,7 +133,7 @@ pub struct Report {
     pub removed_bytes: u64,
     /// Packs that were joined.
     pub joined: JoinReport,
-    /// Bytes of the log's segments that trees left, before and after.
+    /// Bytes of the log's segments that trees and small blobs left, before and after.
     pub log: (u64, u64),
     /// Large loose objects left because names or mounts use them.
     pub hot: u64,

@@ -7,13 +7,12 @@ use super::{
     generations::join_all,
     remove::Remover,
     report::{PackOptions, Phase, Progress, Report},
-    select::Item,
+    select::{Item, Sort},
+    small,
     sources::Sources,
-    trees,
 };
 use crate::{
     Kid,
-    object::Kind,
     store::{
         FileStore, Objects, StoreError,
         packs::{self, PackSet},
@@ -28,9 +27,9 @@ pub(super) struct Run<'a> {
     objects: &'a dyn Objects,
     set: Arc<PackSet>,
     pending: Pending,
-    /// Trees of this run, and those of them that are in packs, whole.
-    trees: HashSet<Kid>,
-    packed_trees: HashSet<Kid>,
+    /// What this run packs that is in the log, and what of it is in packs, whole.
+    of_log: HashSet<Kid>,
+    leaving: HashSet<Kid>,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
@@ -44,23 +43,24 @@ impl<'a> Run<'a> {
         progress: &'a mut dyn FnMut(Progress),
     ) -> Self {
         let (set, pending) = (PackSet::new(home), Pending::default());
-        let (trees, packed_trees) = (HashSet::new(), HashSet::new());
-        Self { home, options, objects, set, pending, trees, packed_trees, report, progress }
+        let (of_log, leaving) = (HashSet::new(), HashSet::new());
+        Self { home, options, objects, set, pending, of_log, leaving, report, progress }
     }
 
-    /// Packs what is cold, joins packs, and lets trees leave the log.
+    /// Packs what is cold, joins packs, and lets trees and small blobs leave the log.
     pub(super) fn all(
         mut self,
         cold: &[Item],
         files: Option<&FileStore>,
     ) -> Result<Report, StoreError> {
-        self.trees.extend(cold.iter().filter(|it| it.kind == Kind::Tree).map(|item| item.kid));
+        let of_log = cold.iter().filter(|item| item.sort() != Sort::Large);
+        self.of_log.extend(of_log.map(|item| item.kid));
         self.pack(cold)?;
         let (home, max_pack) = (self.home, self.options.max_pack);
         self.report.joined =
             join_all(home, self.level(), max_pack, &mut self.pending, self.progress)?;
         if let Some(files) = files {
-            self.report.log = trees::leave_log(files, &self.packed_trees, &mut self.pending)?;
+            self.report.log = small::leave_log(files, &self.leaving, &mut self.pending)?;
         }
         Ok(self.report)
     }
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             told.bytes += item.size;
             (self.progress)(told);
             if set.find(&item.kid).is_ok_and(|found| found.is_some()) {
-                self.report.already += u64::from(item.kind == Kind::Blob);
+                self.report.already += u64::from(item.sort() == Sort::Large);
                 batch.push(item.kid);
                 continue;
             }
@@ -126,10 +126,14 @@ impl<'a> Run<'a> {
                 self.report.counts.add(how, bytes);
                 self.report.objects += 1;
                 self.report.bytes += bytes;
-                if item.kind == Kind::Tree {
-                    self.report.counts.trees += 1;
-                    self.report.counts.tree_bytes += bytes;
-                }
+                let counts = &mut self.report.counts;
+                let (count, sum) = match item.sort() {
+                    Sort::Large => return,
+                    Sort::Small => (&mut counts.small, &mut counts.small_bytes),
+                    Sort::Tree => (&mut counts.trees, &mut counts.tree_bytes),
+                };
+                *count += 1;
+                *sum += bytes;
             }
         }
     }
@@ -151,13 +155,14 @@ impl<'a> Run<'a> {
         self.remove(remover, &kids)
     }
 
-    /// Reads packed objects back, and removes the loose files of those that are whole.
+    /// Reads packed objects back, and removes the loose files of those that are whole; what is in
+    /// the log leaves it in the end.
     fn remove(&mut self, remover: &mut Remover<'_>, kids: &[Kid]) -> Result<(), StoreError> {
         let (whole, damaged) = remover.check(kids, self.progress)?;
         self.report.damaged.extend(damaged);
-        let (trees, blobs) = whole.into_iter().partition(|kid| self.trees.contains(kid));
-        self.packed_trees.extend::<Vec<Kid>>(trees);
-        let (removed, bytes) = remover.remove(&blobs, self.progress)?;
+        let (leaving, large) = whole.into_iter().partition(|kid| self.of_log.contains(kid));
+        self.leaving.extend::<Vec<Kid>>(leaving);
+        let (removed, bytes) = remover.remove(&large, self.progress)?;
         self.report.removed += removed;
         self.report.removed_bytes += bytes;
         Ok(())

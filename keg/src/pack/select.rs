@@ -1,4 +1,4 @@
-//! Which large objects and trees there are, in which order they are best packed, and what came
+//! Which blobs and trees there are, in which order they are best packed, and what came
 //! before each.
 //!
 //! All versions are followed from the oldest to the newest, and the commits of each name from
@@ -12,18 +12,17 @@ use crate::{
     gc::floors::Floors,
     names::NamesError,
     object::{Entry, EntryName, Kind, Tree, Value, shards::Node},
-    pointer,
     store::{INLINE_MAX, Objects, StoreError},
 };
 
-/// Most large objects that one run packs: about 150 MB of memory. The next run has the others.
+/// Most objects that one run packs: about 150 MB of memory. The next run has the others.
 const MAX_ITEMS: usize = 1 << 20;
 /// Most ancestors of one commit that are followed.
 const MAX_ANCESTORS: usize = 1 << 20;
 /// Most directories before a new one, by their names, that are looked at to see which it is like.
 const SIBLINGS: usize = 2;
 
-/// A large object, or a tree, that some version has.
+/// A blob, or a tree, that some version has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
     pub(super) kid: Kid,
@@ -38,10 +37,39 @@ pub(super) struct Item {
     pub(super) after: Option<Kid>,
 }
 
-/// The large objects and trees that some version has, and that are wanted.
+/// Objects of a sort are packed together, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Sort {
+    /// A blob that is, or was, a loose file.
+    Large,
+    /// A blob of the log. Who reads one of a tree mostly reads all of them, as an image does.
+    Small,
+    /// Has much that does not pack well.
+    Tree,
+}
+
+impl Item {
+    pub(super) fn sort(&self) -> Sort {
+        match self.kind {
+            Kind::Blob if is_large(self.size) => Sort::Large,
+            Kind::Blob => Sort::Small,
+            _ => Sort::Tree,
+        }
+    }
+}
+
+/// Whether a blob of this size is a loose file, not in the log.
+pub(super) fn is_large(size: u64) -> bool {
+    size > INLINE_MAX as u64
+}
+
+/// What is asked of an object, its kind, and its size as far as an entry says it.
+pub(super) type Wanted<'a> = dyn Fn(&Kid, Kind, u64) -> bool + 'a;
+
+/// The blobs and trees that some version has, and that are wanted.
 pub(super) struct History<'a> {
     pub(super) items: HashMap<Kid, Item>,
-    wanted: &'a dyn Fn(&Kid, Kind) -> bool,
+    wanted: &'a Wanted<'a>,
     unwanted: HashSet<Kid>,
     /// Trees and commits that could not be read.
     pub(super) unreadable: u64,
@@ -64,7 +92,7 @@ impl<'a> History<'a> {
     /// The store's; what is damaged is counted and left out.
     pub(super) fn of(
         keg: &Keg,
-        wanted: &'a dyn Fn(&Kid, Kind) -> bool,
+        wanted: &'a Wanted<'a>,
         told: &mut dyn FnMut(u64),
     ) -> Result<Self, NamesError> {
         let mut history = Self {
@@ -221,11 +249,8 @@ impl<'a> History<'a> {
     }
 
     fn file(&mut self, kid: Kid, size: u64, was: Option<&Entry>) {
-        if size <= INLINE_MAX as u64 {
-            return;
-        }
         let before = was.and_then(|entry| match entry.value {
-            Value::File { kid: was, size } if size > INLINE_MAX as u64 && was != kid => Some(was),
+            Value::File { kid: was, .. } if was != kid => Some(was),
             _ => None,
         });
         self.note(kid, Kind::Blob, size, before);
@@ -239,7 +264,7 @@ impl<'a> History<'a> {
             return;
         }
         // Versions share most of what they have: it is looked for once.
-        if !self.unwanted.contains(&kid) && (self.wanted)(&kid, kind) {
+        if !self.unwanted.contains(&kid) && (self.wanted)(&kid, kind, size) {
             let order = self.items.len() as u64;
             self.items.insert(kid, Item { kid, kind, size, order, before, after: None });
         } else if self.unwanted.len() < MAX_ITEMS {
@@ -301,56 +326,4 @@ impl<'a> History<'a> {
             Err(error) => Err(error),
         }
     }
-}
-
-/// What is below some trees, through commits.
-#[derive(Default)]
-pub(super) struct Below {
-    /// Large blobs, and their sizes.
-    pub(super) blobs: HashMap<Kid, u64>,
-    /// The trees themselves, and those below them.
-    pub(super) trees: HashSet<Kid>,
-}
-
-/// All large blobs and trees below some trees.
-///
-/// # Errors
-/// The store's.
-pub(super) fn all_below(objects: &dyn Objects, trees: &[Kid]) -> Result<Below, StoreError> {
-    let mut below = Below::default();
-    let mut left = trees.to_vec();
-    while let Some(tree) = left.pop() {
-        if !below.trees.insert(tree) {
-            continue;
-        }
-        let tree = match directory::node(objects, &tree)? {
-            Node::Leaf(tree) => tree,
-            Node::Index(index) => {
-                left.extend(index.children.iter().map(|part| part.kid));
-                continue;
-            }
-        };
-        for entry in tree.entries.values() {
-            match pointer::seen(objects, entry)?.value {
-                Value::File { kid, size } if size > INLINE_MAX as u64 => {
-                    below.blobs.insert(kid, size);
-                }
-                Value::Tree { kid, .. } => left.push(kid),
-                Value::Commit { kid } => left.push(objects.commit(&kid)?.tree),
-                _ => {}
-            }
-        }
-    }
-    Ok(below)
-}
-
-/// All large blobs below some trees, with their sizes.
-///
-/// # Errors
-/// The store's.
-pub(super) fn large_below(
-    objects: &dyn Objects,
-    trees: &[Kid],
-) -> Result<HashMap<Kid, u64>, StoreError> {
-    Ok(all_below(objects, trees)?.blobs)
 }

@@ -9,7 +9,10 @@ use std::{
 
 use memmap2::Mmap;
 
-use super::{encode::LARGE, select::Item};
+use super::{
+    encode::LARGE,
+    select::{Item, Sort},
+};
 use crate::{
     Kid,
     object::Kind,
@@ -46,9 +49,9 @@ impl std::ops::Deref for Bytes {
 }
 
 impl Sources<'_> {
-    /// What is to be packed: a loose file, or a tree of the log. `None`: it is gone.
+    /// What is to be packed: a loose file, or an object of the log. `None`: it is gone.
     pub(super) fn object(&self, item: &Item) -> Result<Option<Bytes>, StoreError> {
-        if item.kind == Kind::Blob {
+        if item.sort() == Sort::Large {
             return self.loose(&item.kid);
         }
         match self.objects.get(&item.kid) {
@@ -66,9 +69,8 @@ impl Sources<'_> {
             return Ok((Kid::of_blob(&bytes) == *kid).then_some(bytes));
         }
         let Ok(Some(found)) = self.set.find(kid) else {
-            // A tree that is packed in this run; those in packs are found.
-            let tree = self.objects.get(kid).ok().filter(|object| object.kind == Kind::Tree);
-            return Ok(tree.map(|object| Bytes::Held(object.bytes)));
+            // One of the log that is packed in this run; those in packs are found.
+            return Ok(self.objects.get(kid).ok().map(|object| Bytes::Held(object.bytes)));
         };
         let mut blob = PackedBlob::new(self.set, *kid, found, Prefer::Loose);
         let size = blob.size();

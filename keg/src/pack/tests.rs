@@ -1,6 +1,11 @@
 //! Chains, and mounts as root.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use super::*;
 use crate::{
@@ -12,7 +17,7 @@ use crate::{
         unmount,
     },
     object::{Entry, EntryName, Tree},
-    store::packs::{MAX_DEPTH, PackSet},
+    store::packs::{MAX_DEPTH, PackSet, Source},
 };
 
 fn path(text: &str) -> NamePath {
@@ -168,12 +173,39 @@ fn history_gives_each_object_its_predecessor() {
     }
     // Back to the first: it keeps its place.
     commit_file(&keg, &noise(5000, 0));
-    let history = History::of(&keg, &|_, kind| kind == Kind::Blob, &mut |_| {}).unwrap();
+    let history = History::of(&keg, &|_, kind, _| kind == Kind::Blob, &mut |_| {}).unwrap();
     let item = |n: u64| history.items[&kids[&n]];
     assert_eq!((item(0).before, item(0).after), (None, Some(kids[&1])));
     assert_eq!((item(1).before, item(1).after), (Some(kids[&0]), Some(kids[&2])));
     assert_eq!((item(2).before, item(2).after), (Some(kids[&1]), None));
     assert!(item(0).order < item(1).order && item(1).order < item(2).order);
+}
+
+#[test]
+fn small_files_are_in_a_frame_of_their_own() {
+    let scratch = Scratch::new();
+    let keg = scratch.keg();
+    let (mut tree, mut kids) = (Tree::default(), [Vec::new(), Vec::new()]);
+    for n in 0..400u64 {
+        let small = usize::from(n % 2 == 0);
+        let entry = keg.objects().put_bytes(&noise([9000, 2000][small], n)).unwrap();
+        kids[small].push(entry.kid().unwrap());
+        tree.entries.insert(EntryName::new(format!("{n:03}")).unwrap(), entry);
+    }
+    let entry = keg.objects().put_tree(&tree).unwrap();
+    keg.commit(Txn::new("t", "m").set(path("/a"), entry)).unwrap();
+    assert_eq!(pack(&keg, &all(), &mut |_| {}).unwrap().counts.small, 200);
+    let set = PackSet::new(keg.home());
+    let blocks = |kids: &[Kid]| -> BTreeSet<u64> {
+        let found = kids.iter().map(|kid| set.find(kid).unwrap().expect("it is packed"));
+        let block = |source| match source {
+            Source::Slice { block, .. } => block,
+            other => panic!("{other:?}"),
+        };
+        found.flat_map(|found| found.recipe.pieces).map(|piece| block(piece.source)).collect()
+    };
+    let [large, small] = kids.each_ref().map(|kids| blocks(kids));
+    assert!(small.len() == 1 && large.is_disjoint(&small), "{large:?} {small:?}");
 }
 
 #[test]

@@ -140,8 +140,8 @@ impl FileStore {
         if self.log.relies_on(&kid)? {
             return Ok(kid);
         }
-        // Cold trees are in packs.
-        let packed = if kind == Kind::Tree { self.packed_safe(&kid)? } else { None };
+        // What is cold is in packs.
+        let packed = if kind == Kind::Commit { None } else { self.packed_safe(&kid)? };
         match packed {
             Some(found) => self.rely_on_packed(&mut self.pending(), &found),
             None => drop(self.log.appender()?.append(&[NewObject { kind, kid, bytes }], None)?),
@@ -312,10 +312,10 @@ impl Objects for FileStore {
 
     fn rely_on(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
         if size > INLINE_MAX as u64 {
-            return self.relies_on(kid, size);
+            self.relies_on(kid, size)
+        } else {
+            self.relies_on_small(kid, size)
         }
-        let blob = |place: Place| place.kind == Kind::Blob && u64::from(place.len) == size;
-        Ok(self.log.find(kid)?.is_some_and(blob) && self.log.relies_on(kid)?)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -61,6 +61,10 @@ impl FileStore {
 
     /// A packed object that no collection is about to take away.
     pub(super) fn packed_safe(&self, kid: &Kid) -> Result<Option<Found>, StoreError> {
+        // Each small object that is put is looked for here.
+        if !self.packs.may_be_any() {
+            return Ok(None);
+        }
         // In this order: what is swept in between is listed no more, but nor is it there.
         if self.log().condemned().current()?.since(kid).is_some() {
             return Ok(None);

@@ -46,11 +46,7 @@ impl FileStore {
         let meta = match loose {
             Ok(meta) if meta.len() == size => meta,
             // What is condemned in a pack is written again: the pack may lose it.
-            _ => {
-                let fits = |found: &Found| found.recipe.size == size;
-                let found = self.packed_safe(kid)?.filter(fits);
-                return Ok(found.map(|found| self.rely_on_packed(&mut pending, &found)).is_some());
-            }
+            _ => return self.relies_on_packed(&mut pending, kid, size),
         };
         if let Some(since) = table.since(kid)
             && !refresh(self.home(), &path, since)?
@@ -59,6 +55,27 @@ impl FileStore {
         }
         pending.rely_on(kid, &meta);
         Ok(true)
+    }
+
+    /// The same of a small blob.
+    pub(super) fn relies_on_small(&self, kid: &Kid, size: u64) -> Result<bool, StoreError> {
+        match self.log().find(kid)? {
+            Some(place) if place.kind != Kind::Blob || u64::from(place.len) != size => Ok(false),
+            Some(_) if self.log().relies_on(kid)? => Ok(true),
+            _ => self.relies_on_packed(&mut self.pending(), kid, size),
+        }
+    }
+
+    /// The same of a blob of any size that is in a pack.
+    fn relies_on_packed(
+        &self,
+        pending: &mut Pending,
+        kid: &Kid,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        let fits = |found: &Found| found.recipe.kind == Kind::Blob && found.recipe.size == size;
+        let found = self.packed_safe(kid)?.filter(fits);
+        Ok(found.map(|found| self.rely_on_packed(pending, &found)).is_some())
     }
 
     /// Whoever made a pack may have died before it, or what is in it is a difference to, had a name

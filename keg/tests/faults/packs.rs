@@ -10,16 +10,15 @@ use keg::{
 };
 use serde_json::json;
 
-use super::jobs::{Done, Job, collect_at_once, expect, path};
+use super::jobs::{Done, Job, collect_at_once, expect, path, put_directory};
 
 pub const PACK: Job =
     Job { name: "pack", prepare: versions, run: pack_all, done: |keg| expect(keg, "/app") };
 pub const JOIN: Job = Job { name: "join", prepare: nights, run: join, done: joined };
 pub const SWEEP: Job = Job { name: "sweep", prepare: waste, run: sweep, done: swept };
 
-/// Names a directory of these files.
-fn name_files(keg: &Keg, files: &[(&str, &[u8])]) {
-    let mut tree = Tree::default();
+/// Names a directory of these files, beside what is in it already.
+fn name_files(keg: &Keg, files: &[(&str, &[u8])], mut tree: Tree) {
     for (name, bytes) in files {
         let entry = keg.objects().put_bytes(bytes).unwrap();
         tree.entries.insert(EntryName::new(*name).unwrap(), entry);
@@ -36,13 +35,17 @@ fn pack_into(keg: &Keg, max_pack: u64) -> Result<keg::pack::Report, keg::pack::P
     Ok(report)
 }
 
-/// Two versions of small and large files that differ a little.
+/// Two versions of small and large files that differ a little. Those of the log are enough that it
+/// is sealed, and they leave it.
 fn versions(root: &Path) {
     let keg = Keg::create(&root.join("keg")).unwrap();
     let mut bytes = [noise(1, 9000), noise(2, 1 << 20)];
     for version in 0..2 {
         bytes.iter_mut().for_each(|bytes| bytes[4000] = version);
-        name_files(&keg, &[("f0", &bytes[0]), ("f1", &bytes[1])]);
+        let mut tree = Tree::default();
+        let small = put_directory(&keg, u64::from(version), &[2000; 140]).unwrap();
+        tree.entries.insert(EntryName::new("small").unwrap(), small);
+        name_files(&keg, &[("f0", &bytes[0]), ("f1", &bytes[1])], tree);
     }
 }
 
@@ -66,7 +69,7 @@ fn nights(root: &Path) {
     let keg = Keg::create(&root.join("keg")).unwrap();
     for number in 0..NIGHTS {
         let [same, new] = night(number);
-        name_files(&keg, &[("same", &same), ("new", &new)]);
+        name_files(&keg, &[("same", &same), ("new", &new)], Tree::default());
         pack_into(&keg, 5000).unwrap();
     }
     assert_eq!(list(&keg).unwrap().len(), usize::from(NIGHTS));
@@ -101,11 +104,11 @@ fn waste(root: &Path) {
     let document = json!({"keep": "1 version"});
     keg.commit(Txn::new("t", "m").set_json(path("/-/gc.json"), document)).unwrap();
     let [stays, goes, alone] = [STAYS, GOES, GOES + 1].map(|seed| noise(seed, 9000));
-    name_files(&keg, &[("stays", &stays), ("goes", &goes)]);
+    name_files(&keg, &[("stays", &stays), ("goes", &goes)], Tree::default());
     pack_into(&keg, 1 << 30).unwrap();
-    name_files(&keg, &[("stays", &stays), ("alone", &alone)]);
+    name_files(&keg, &[("stays", &stays), ("alone", &alone)], Tree::default());
     pack_into(&keg, 1 << 30).unwrap();
-    name_files(&keg, &[("stays", &stays)]);
+    name_files(&keg, &[("stays", &stays)], Tree::default());
     assert_eq!(list(&keg).unwrap().len(), 2);
 }
 

@@ -132,7 +132,11 @@ fn passing(job: Job, packed: bool) {
     let base = place.root("base").join("keg");
     if packed {
         let options = PackOptions { which: Which::All, level: 1, ..PackOptions::default() };
-        pack(&Keg::open(&base).unwrap(), &options, &mut |_| {}).unwrap();
+        let keg = Keg::open(&base).unwrap();
+        // So much that the log is sealed, and the small ones are packed, too.
+        let much = put_directory(&keg, 1000, &[2000; 140]).unwrap();
+        keg.commit(Txn::new("t", "m").set(path("/much"), much)).unwrap();
+        assert!(pack(&keg, &options, &mut |_| {}).unwrap().counts.small > 140);
     }
     let_go(&Keg::open(&base).unwrap());
     condemn(&base);

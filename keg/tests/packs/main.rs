@@ -8,7 +8,10 @@ mod damage;
 #[path = "../common/disk.rs"]
 mod disk;
 mod joins;
+#[path = "../common/peer.rs"]
+mod peer;
 mod processes;
+mod small;
 mod trees;
 
 use std::{

@@ -19,7 +19,7 @@ fn wide(keg: &Keg, changed: u64) -> Entry {
     keg.objects().put_tree(&tree).unwrap()
 }
 
-fn log_bytes(keg: &Keg) -> u64 {
+pub fn log_bytes(keg: &Keg) -> u64 {
     let list = std::fs::read_dir(keg.home().join("log")).unwrap().flatten();
     list.filter(|entry| entry.path().extension().is_some_and(|it| it == "seg"))
         .map(|entry| entry.metadata().unwrap().len())

@@ -162,6 +162,11 @@ impl PackSet {
         Ok(Some(bytes))
     }
 
+    /// Whether there may be packs: one `stat`.
+    pub(crate) fn may_be_any(&self) -> bool {
+        directory(&self.home).exists()
+    }
+
     /// Whether there was no `packs/` when something was last missed: then nothing moves to and fro.
     pub(crate) fn never_any(&self) -> bool {
         lock(&self.state).listed.is_none()

@@ -1,6 +1,6 @@
-//! Cold trees: out of the log, once they are in packs.
+//! Cold trees and small blobs: out of the log, once they are in packs.
 //!
-//! Trees are found by their KIDs wherever they are, so this moves nothing for readers. The log's
+//! They are found by their KIDs wherever they are, so this moves nothing for readers. The log's
 //! segments are rewritten without them, as a collection does it, and only while none is under way.
 
 use std::{collections::HashSet, fs, path::Path};
@@ -14,47 +14,59 @@ use crate::{
         condemned::Table,
         durable::{Flock, lock_file},
         io,
-        log::Rewrite,
+        log::{Place, Rewrite},
         pending::Pending,
     },
 };
 
 /// Smaller trees take as much room in a pack as in the log.
-const SMALLEST: u32 = 256;
-/// A tail with fewer bytes than this is left as it is: its trees move another time.
+const SMALLEST_TREE: u32 = 256;
+/// Any blob takes less room in a pack: some 55 bytes for its KID, its row in the index and its
+/// recipe, and a third of its own. In the log it is all of its own, 45 for the record and 41 for
+/// the row in the segment's index. But one without bytes has no recipe.
+const SMALLEST_BLOB: u32 = 1;
+/// A tail with fewer bytes than this is left as it is: what is in it moves another time.
 const SEAL_FROM: u64 = 256 << 10;
 /// A segment is rewritten when so many percent of it can go.
 const WASTE_PERCENT: u8 = 10;
 
-/// Seals the tail of the log if there is enough in it, so that trees can leave it.
+/// Whether an object of the log is of those that move.
+fn is_worth(place: &Place) -> bool {
+    match place.kind {
+        Kind::Tree => place.len >= SMALLEST_TREE,
+        Kind::Blob => place.len >= SMALLEST_BLOB,
+        Kind::Commit => false,
+    }
+}
+
+/// Seals the tail of the log if there is enough in it that can leave it then.
 ///
 /// # Errors
 /// The disk's.
 pub(super) fn seal(files: &FileStore) -> Result<(), StoreError> {
     files.log().latest()?;
-    let mut trees = 0;
+    let mut bytes = 0;
     files.log().tail_objects(&mut |_, place| {
-        if place.kind == Kind::Tree && place.len >= SMALLEST {
-            trees += u64::from(place.len);
-        }
+        bytes += if is_worth(place) { u64::from(place.len) } else { 0 };
     });
-    if trees >= SEAL_FROM { files.log().seal_tail() } else { Ok(()) }
+    if bytes >= SEAL_FROM { files.log().seal_tail() } else { Ok(()) }
 }
 
-/// Whether a tree can move: it is in a segment that is sealed.
-pub(super) fn is_movable(files: &FileStore, kid: &Kid) -> bool {
+/// Whether a tree, or a small blob of this size, can move: it is in a segment that is sealed.
+pub(super) fn is_movable(files: &FileStore, kid: &Kid, kind: Kind, size: u64) -> bool {
     let tail = files.log().known_end().segment;
     let found = files.log().find(kid).ok().flatten();
-    found.is_some_and(|place| {
-        place.kind == Kind::Tree && place.len >= SMALLEST && place.at.segment < tail
-    })
+    // What an entry says of it may be a lie.
+    let is_it =
+        |place: &Place| place.kind == kind && (kind == Kind::Tree || u64::from(place.len) == size);
+    found.is_some_and(|place| is_it(&place) && is_worth(&place) && place.at.segment < tail)
 }
 
-/// Rewrites the log without trees that are in packs, whole. Returns its bytes before and after.
-/// Nothing is done while a collection is under way; the next packing comes to it then.
+/// Rewrites the log without what is in packs, whole. Returns its bytes before and after. Nothing is
+/// done while a collection is under way; the next packing comes to it then.
 ///
 /// # Errors
-/// The disk's. Wherever it ends, each tree is in the log, in a pack, or both.
+/// The disk's. Wherever it ends, each object is in the log, in a pack, or both.
 pub(super) fn leave_log(
     files: &FileStore,
     packed: &HashSet<Kid>,
@@ -68,7 +80,7 @@ pub(super) fn leave_log(
     let lock = lock_file(&home.join("gc/lock"))?;
     let Some(_alone) = Flock::try_exclusive(&lock)? else { return Ok((0, 0)) };
     let table = log.fresh_condemned()?;
-    // Whoever relies on a condemned tree may have put it into the log again.
+    // Whoever relies on what is condemned may have put it into the log again.
     let goes = |kid: &Kid| packed.contains(kid) && table.since(kid).is_none();
     let rows = match &*table {
         Table::Empty => Vec::new(),
@@ -76,8 +88,7 @@ pub(super) fn leave_log(
         Table::Unreadable => return Ok((0, 0)),
     };
     let upto = log.sealed_segments().last().copied().unwrap_or(0);
-    let runs =
-        log.runs(upto, WASTE_PERCENT, &|kid, place| place.kind == Kind::Tree && goes(kid))?;
+    let runs = log.runs(upto, WASTE_PERCENT, &|kid, _| goes(kid))?;
     let aside = pending.new_path(home)?;
     fs::create_dir(&aside).map_err(io(format_args!("making {}", aside.display())))?;
     let rewritten = rewrite(files, &runs, &goes, &aside);
