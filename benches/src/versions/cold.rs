@@ -28,7 +28,7 @@ const REHYDRATE_GOAL: f64 = 0.8e9;
 /// What was found of Keg.
 pub struct Cold {
     packed: Sample,
-    more: [Sample; 2],
+    more: [Sample; 3],
     both: Sample,
     harder: Sample,
     packing: [Sample; 2],
@@ -62,12 +62,14 @@ pub fn measure(versions: &Versions, place: &Path) -> Cold {
     let packed = disk::bytes(&home);
     let (packs, log) = (disk::bytes(&home.join("packs")), disk::bytes(&home.join("log")));
     commit(1);
-    let log = disk::bytes(&home.join("log")) - log;
+    let more_log = || (disk::bytes(&home.join("log")) as f64 - log as f64).max(0.0);
+    let before = more_log();
     world.start();
     let pulled = one(pull(&world)["received"].as_f64().unwrap_or(f64::NAN));
     world.stop().ok();
     shrink(&home, PackOptions::default().level);
-    let more = [disk::bytes(&home.join("packs")) - packs, log].map(|bytes| one(bytes as f64));
+    let packs = disk::bytes(&home.join("packs")) - packs;
+    let more = [packs as f64, before, more_log()].map(one);
     let (packed, both) = (one(packed as f64), one(disk::bytes(&home) as f64));
     let (harder, hard) = packed_harder(versions, place);
     let packing = [packing.as_secs_f64(), hard].map(one);
@@ -111,12 +113,13 @@ fn one(value: f64) -> Sample {
 /// Bytes of all tools, and how fast they come back.
 pub fn tables(cold: Cold, all: &[Taken]) -> Vec<Table> {
     let mut more = Table::new("Bytes that the second version adds", Unit::Bytes);
-    let [packs, log] = cold.more;
+    let [packs, before, after] = cold.more;
     more.keg("in packs: keg pack --all", Some(MORE_GOAL), packs);
     growth(&mut more, all);
     more.keg("on the wire: keg pull of it, to who has the first", Some(MORE_GOAL), cold.pulled);
     growth(&mut more, all);
-    more.keg("in the log: its changed directories, never packed", None, log);
+    more.keg("in the log: changed directories and small files, before packing", None, before);
+    more.part("once packed: commits, and small files until there are more", after);
     more.note("Of peers: what their stores grow by, which is what a copy of them would be sent.");
     let mut both =
         Table::new("Bytes of both versions, as small as each tool makes them", Unit::Bytes);

@@ -90,6 +90,7 @@ pub fn pack(
     let history = History::of(keg, &wanted, &mut looking)?;
     report.unreadable = history.unreadable;
     let mut cold: Vec<Item> = history.items.into_values().collect();
+    small::leave_few(&mut cold);
     cold.sort_unstable_by_key(|item| (item.sort(), item.order));
     if cold.iter().any(|item| item.kind == Kind::Tree) {
         format::require(home, packs::TREES)?;

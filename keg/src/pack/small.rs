@@ -5,6 +5,7 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
+use super::select::{Item, Sort};
 use crate::{
     Kid,
     gc::{self, floors::Floors},
@@ -27,6 +28,9 @@ const SMALLEST_TREE: u32 = 256;
 const SMALLEST_BLOB: u32 = 1;
 /// A tail with fewer bytes than this is left as it is: what is in it moves another time.
 const SEAL_FROM: u64 = 256 << 10;
+/// With fewer bytes of small blobs than this they stay in the log until there are more. Each takes
+/// some 100 bytes of a pack, mostly KIDs, so a pack of an increment is a quarter smaller without.
+const BLOBS_FROM: u64 = 128 << 10;
 /// A segment is rewritten when so many percent of it can go.
 const WASTE_PERCENT: u8 = 10;
 
@@ -60,6 +64,14 @@ pub(super) fn is_movable(files: &FileStore, kid: &Kid, kind: Kind, size: u64) ->
     let is_it =
         |place: &Place| place.kind == kind && (kind == Kind::Tree || u64::from(place.len) == size);
     found.is_some_and(|place| is_it(&place) && is_worth(&place) && place.at.segment < tail)
+}
+
+/// Leaves small blobs out of what is to be packed if they are few.
+pub(super) fn leave_few(cold: &mut Vec<Item>) {
+    let small = cold.iter().filter(|item| item.sort() == Sort::Small);
+    if small.map(|item| item.size).sum::<u64>() < BLOBS_FROM {
+        cold.retain(|item| item.sort() != Sort::Small);
+    }
 }
 
 /// Rewrites the log without what is in packs, whole. Returns its bytes before and after. Nothing is

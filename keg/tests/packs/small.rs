@@ -69,6 +69,26 @@ fn small_blobs_leave_the_log_and_read_as_before() {
 }
 
 #[test]
+fn a_few_small_blobs_wait_for_more() {
+    let sample = sample();
+    pack_all(&sample.keg);
+    let named = |name: &str, count: usize, version| {
+        let mut files: BTreeMap<_, _> = texts(version).into_iter().take(count).collect();
+        // Of so many names that there is enough in the log to seal it.
+        files.extend((0..6000).map(|n| (format!("same-{version}-{n}"), b"the same".to_vec())));
+        let entry = put_tree(&sample.keg, &files);
+        sample.keg.commit(Txn::new("t", "m").set(path(name), entry)).unwrap();
+        pack_all(&sample.keg)
+    };
+    let few = named("/few", 50, 2);
+    assert!(few.counts.small == 0 && few.counts.trees > 0, "{few:?}");
+    let more = named("/more", 300, 3);
+    assert!(more.counts.small > 330, "all that waited: {more:?}");
+    sample.check_reads(&sample.reopened(), "after");
+    assert!(check(&sample.keg).is_clean());
+}
+
+#[test]
 fn what_is_packed_is_not_written_to_the_log_again() {
     let (sample, files) = (sample(), tempfile::tempdir().unwrap());
     for (name, bytes) in texts(1) {
@@ -98,25 +118,27 @@ fn what_is_packed_is_not_written_to_the_log_again() {
 
 #[test]
 fn a_history_of_a_small_document_is_differences() {
+    const VERSIONS: usize = 101;
     let sample = sample();
     let mut document = noise(5, 1500);
     let mut versions = Vec::new();
-    for n in 0..12 {
-        document[n * 100] ^= 1;
+    for n in 0..VERSIONS {
+        document[n * 14] ^= 1;
         let entry = sample.keg.objects().put_bytes(&document).unwrap();
         let txn = Txn::new("t", "m").set(path("/doc"), entry);
         versions.push((sample.keg.commit(txn).unwrap(), document.clone()));
     }
-    let report = pack(&sample.keg, &PackOptions::default(), &mut |_| {}).unwrap();
+    let cold = |keg: &Keg| pack(keg, &PackOptions::default(), &mut |_| {}).unwrap();
+    let report = cold(&sample.keg);
     // What names need now stays in the log.
-    assert_eq!(report.counts.small, 11, "{report:?}");
-    assert!(report.counts.patched >= 9 && report.packed_bytes < 6000, "{report:?}");
+    assert_eq!(report.counts.small, VERSIONS as u64 - 1, "{report:?}");
+    assert!(report.counts.patched >= 80 && report.packed_bytes < 30_000, "{report:?}");
     let inside = packed(&sample.keg).unwrap();
     let fresh = sample.reopened();
     for (version, bytes) in &versions {
         let entry = fresh.get_at(&path("/doc"), version).unwrap().unwrap();
         assert!(fresh.objects().blob(&entry.kid().unwrap()).unwrap() == *bytes);
-        let current = version.seq == versions[11].0.seq;
+        let current = version.seq == versions[VERSIONS - 1].0.seq;
         assert_eq!(inside.contains(&entry.kid().unwrap()), !current);
     }
     sample.check_reads(&fresh, "in use");
