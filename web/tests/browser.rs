@@ -135,13 +135,13 @@ async fn clicks_lead_from_home_to_the_line() {
         (".files a[href*=\"app.py@K-\"]", "!!document.getElementById('L14')"),
         ("#L14 a", "location.hash === '#L14'"),
     ] {
-        tab.eval(&format!("document.querySelector({}).click()", json!(link))).await;
+        tab.try_eval(&format!("document.querySelector({}).click()", json!(link))).await;
         tab.wait_for(&format!("document.readyState === 'complete' && ({arrived})")).await;
     }
     let line = tab.eval("document.querySelector(':target span').innerText").await;
     assert!(line.as_str().is_some_and(|line| line.contains("request.args.get")), "{line}");
     // Without JavaScript the search is a form like any other.
-    tab.eval(
+    tab.try_eval(
         "document.getElementById('q').value = '4242'; document.querySelector('.search').submit()",
     )
     .await;

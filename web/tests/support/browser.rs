@@ -64,8 +64,13 @@ impl Browser {
         browser
     }
 
-    /// Calls a method; complaints that come meanwhile are kept.
+    /// Calls a method that must succeed; complaints that come meanwhile are kept.
     pub async fn call(&mut self, method: &str, params: Json) -> Json {
+        self.try_call(method, params).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The result, or the protocol's error.
+    async fn try_call(&mut self, method: &str, params: Json) -> Result<Json, Json> {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": params });
         if !self.session.is_empty() {
@@ -75,8 +80,8 @@ impl Browser {
         loop {
             let answer = self.read().await;
             if answer["id"] == self.number {
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].clone();
+                let error = answer.get("error").cloned();
+                return error.map_or_else(|| Ok(answer["result"].clone()), Err);
             }
         }
     }
@@ -108,16 +113,28 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub async fn eval(&mut self, script: &str) -> Json {
-        let params = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
-        let answer = self.call("Runtime.evaluate", params).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{script}: {answer}");
-        answer["result"]["value"].clone()
+        self.try_eval(script).await.unwrap_or_else(|| panic!("{script}: the page was left"))
     }
 
-    /// Waits until an expression is true.
+    /// The value of an expression; none if the page was left before the answer, as it may be by
+    /// what the expression does.
+    pub async fn try_eval(&mut self, script: &str) -> Option<Json> {
+        let params = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
+        let answer = match self.try_call("Runtime.evaluate", params).await {
+            Ok(answer) => answer,
+            Err(error) if error["message"] == "Inspected target navigated or closed" => {
+                return None;
+            }
+            Err(error) => panic!("{script}: {error}"),
+        };
+        assert!(answer.get("exceptionDetails").is_none(), "{script}: {answer}");
+        Some(answer["result"]["value"].clone())
+    }
+
+    /// Waits until an expression is true, on whatever page is there by then.
     pub async fn wait_for(&mut self, script: &str) {
         for _ in 0..200 {
-            if self.eval(script).await == true {
+            if self.try_eval(script).await == Some(Json::Bool(true)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
