@@ -28,7 +28,7 @@ use super::{
     layout,
     log::{Log, NewObject, Place},
     packs::{PackSet, audit_packs},
-    pending::{HOLD, Pending, write_file},
+    pending::Pending,
     share::audit_shared,
     splits::Splits,
     trash::Trash,
@@ -276,31 +276,11 @@ impl Objects for FileStore {
 
     fn put_blob(&self, from: &mut dyn Read) -> Result<(Kid, u64), StoreError> {
         self.check_writable()?;
-        let mut start = Vec::with_capacity(INLINE_MAX + 1);
-        let reading = "reading what is to be stored";
-        let mut limited = from.take(INLINE_MAX as u64 + 1);
-        limited.read_to_end(&mut start).map_err(io(reading))?;
-        if start.len() <= INLINE_MAX {
-            return Ok((self.put_small(Kind::Blob, &start)?, start.len() as u64));
-        }
-        from.take((HOLD - start.len()) as u64).read_to_end(&mut start).map_err(io(reading))?;
-        let (held, size) = (start.len() < HOLD, start.len() as u64);
-        if held {
-            let kid = Kid::of_blob(&start);
-            if self.relies_on(&kid, size)? {
-                return Ok((kid, size));
-            }
-        }
         // Not under the lock: whoever is read from may look into this store.
-        let path = self.pending().new_path(&self.home)?;
-        let (kid, size) = write_file(&path, &start, from)?;
-        if !held && self.relies_on(&kid, size)? {
-            // What cannot be removed goes with its directory.
-            let _ = fs::remove_file(&path);
-        } else {
-            self.pending().add(kid, path, size);
-        }
-        Ok((kid, size))
+        let mut held = self.pending().take_held();
+        let put = self.put_held(&mut held, from);
+        self.pending().give_held(held);
+        put
     }
 
     fn put_changed(&self, file: &mut File, before: &Kid) -> Result<(Kid, u64), StoreError> {

@@ -1,14 +1,15 @@
-//! Finding large blobs: not synced yet, loose, or in a pack.
+//! Putting blobs, and finding large ones: not synced yet, loose, or in a pack.
 
 use std::{
     fs::{self, File},
+    io::Read,
     path::PathBuf,
 };
 
 use super::{
-    FileStore, StoreError, io,
+    FileStore, INLINE_MAX, StoreError, io,
     packs::{Found, PackedBlob, Prefer},
-    pending::object_path,
+    pending::{HOLD, object_path, write_file},
 };
 use crate::{Kid, object::Kind};
 
@@ -22,6 +23,35 @@ pub(super) enum Large {
 }
 
 impl FileStore {
+    /// Puts a blob; `held` is empty memory for as much of it as is held.
+    pub(super) fn put_held(
+        &self,
+        held: &mut Vec<u8>,
+        from: &mut dyn Read,
+    ) -> Result<(Kid, u64), StoreError> {
+        from.take(HOLD as u64).read_to_end(held).map_err(io("reading what is to be stored"))?;
+        let size = held.len() as u64;
+        if held.len() <= INLINE_MAX {
+            return Ok((self.put_small(Kind::Blob, held)?, size));
+        }
+        let whole = held.len() < HOLD;
+        if whole {
+            let kid = Kid::of_blob(held);
+            if self.relies_on(&kid, size)? {
+                return Ok((kid, size));
+            }
+        }
+        let path = self.pending().new_path(&self.home)?;
+        let (kid, size) = write_file(&path, held, from)?;
+        if !whole && self.relies_on(&kid, size)? {
+            // What cannot be removed goes with its directory.
+            let _ = fs::remove_file(&path);
+        } else {
+            self.pending().add(kid, path, size);
+        }
+        Ok((kid, size))
+    }
+
     /// The file of a large blob, and its size.
     pub(super) fn large(&self, kid: &Kid) -> Result<Option<(PathBuf, u64)>, StoreError> {
         if let Some(waiting) = self.pending().get(kid) {

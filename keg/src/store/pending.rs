@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, RenameFlags};
 use super::{
     StoreError,
     condemned::refresh,
-    durable::{Flock, lock_file, start_writing, sync_dir},
+    durable::{Flock, Streamed, lock_file, sync_dir},
     io, packs,
 };
 use crate::Kid;
@@ -33,9 +33,6 @@ const SYNC_ALL_FROM: usize = 64;
 const FRESH: i64 = 120;
 /// How often a file is tried to be placed where one is that is just being swept.
 const PLACES: usize = 3;
-/// The disk starts on pieces of at least this size while others are still read; smaller ones cost
-/// less when the sync writes many of them at once.
-const EARLY: usize = 128 << 10;
 /// Zero bytes in runs of this length become holes.
 const HOLE: usize = 64 << 10;
 
@@ -49,12 +46,14 @@ pub(crate) struct Pending {
     /// Whether the names of packs are not.
     unsynced_packs: bool,
     next: u64,
+    /// Where blobs are held: the same memory for each, until they are published.
+    held: Vec<u8>,
 }
 
 struct OwnDir {
     path: PathBuf,
     /// Locked while this process lives.
-    _lock: File,
+    lock: File,
 }
 
 /// A file in `tmp/`.
@@ -96,6 +95,17 @@ impl Pending {
         self.unsynced_packs |= meta.is_ok_and(|meta| is_fresh(&meta));
     }
 
+    /// Memory to hold a blob in, empty. It is to be given back.
+    pub(crate) fn take_held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Takes the memory back that a blob was held in.
+    pub(crate) fn give_held(&mut self, mut held: Vec<u8>) {
+        held.clear();
+        self.held = held;
+    }
+
     /// A path in this process's own directory.
     pub(crate) fn new_path(&mut self, home: &Path) -> Result<PathBuf, StoreError> {
         let dir = match &self.dir {
@@ -117,6 +127,7 @@ impl Pending {
     /// Makes all of it durable and gives it its names. What fails is forgotten, to be put again: a
     /// kernel that could not write a file says so once, and a second sync would lie.
     pub(crate) fn publish(&mut self, home: &Path) -> Result<(), StoreError> {
+        self.held = Vec::new();
         let published = self.sync_files(home).and_then(|()| self.rename_files(home));
         if published.is_err() {
             self.files.drain().for_each(|(_, waiting)| remove(&waiting.path));
@@ -126,7 +137,7 @@ impl Pending {
 
     fn sync_files(&self, home: &Path) -> Result<(), StoreError> {
         if self.files.len() >= SYNC_ALL_FROM {
-            return sync_all(home);
+            return self.sync_all(home);
         }
         for waiting in self.files.values() {
             let synced = File::open(&waiting.path).and_then(|file| file.sync_data());
@@ -147,7 +158,7 @@ impl Pending {
             self.unsynced_dirs.insert(kid.as_bytes()[0]);
         }
         if self.unsynced_dirs.len() >= SYNC_ALL_FROM {
-            sync_all(home)?;
+            self.sync_all(home)?;
             self.unsynced_dirs.clear();
         }
         while let Some(byte) = self.unsynced_dirs.first().copied() {
@@ -156,6 +167,20 @@ impl Pending {
         }
         Ok(())
     }
+
+    /// Makes everything durable that was written to the Keg's file system.
+    fn sync_all(&self, home: &Path) -> Result<(), StoreError> {
+        let synced = match &self.dir {
+            // It was open before anything was written: what the disk failed to write early, while
+            // others were told of it, is an error here, too.
+            Some(own) => rustix::fs::syncfs(&own.lock),
+            None => {
+                let dir = File::open(home);
+                rustix::fs::syncfs(dir.map_err(io(format_args!("opening {}", home.display())))?)
+            }
+        };
+        synced.map_err(io("syncing the Keg's file system"))
+    }
 }
 
 /// Whether a name changed so shortly ago that it may not be durable yet.
@@ -163,12 +188,6 @@ fn is_fresh(meta: &std::fs::Metadata) -> bool {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs() as i64);
     (now - meta.ctime()).abs() < FRESH
-}
-
-/// Makes everything durable that was written to the Keg's file system.
-fn sync_all(home: &Path) -> Result<(), StoreError> {
-    let dir = File::open(home).map_err(io(format_args!("opening {}", home.display())))?;
-    rustix::fs::syncfs(dir).map_err(io("syncing the Keg's file system"))
 }
 
 /// Gives a synced file its name. One that is there is kept, since mounts may be using it, unless
@@ -199,24 +218,20 @@ fn place(home: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
     std::fs::rename(from, to).map_err(io(what()))
 }
 
-/// Writes `start` and the rest of `from` (there is one if `start` has [`HOLD`] bytes) to a new
+/// Writes what is held and the rest of `from` (there is one if [`HOLD`] bytes are held) to a new
 /// file; returns its KID and size in bytes. A file that could not be written whole is removed.
 pub(crate) fn write_file(
     path: &Path,
-    start: &[u8],
+    held: &mut Vec<u8>,
     from: &mut dyn Read,
 ) -> Result<(Kid, u64), StoreError> {
     let mut file = NewFile::create(path)?;
-    file.add(start)?;
-    // Made when it is needed: most files are held whole.
-    let mut chunk = vec![0; if start.len() < HOLD { 0 } else { HOLD }];
-    while !chunk.is_empty() {
-        match from.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(n) => file.add(&chunk[..n])?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(io("reading what is to be stored")(error)),
-        }
+    file.add(held)?;
+    while held.len() == HOLD {
+        held.clear();
+        let read = from.take(HOLD as u64).read_to_end(held);
+        read.map_err(io("reading what is to be stored"))?;
+        file.add(held)?;
     }
     file.finish()
 }
@@ -253,11 +268,8 @@ impl<'a> NewFile<'a> {
             return Ok(());
         }
         self.hasher.update(piece);
-        let written = write_sparse(&mut self.file, piece);
+        let written = write_sparse(&mut Streamed(&self.file), piece);
         self.hole = written.map_err(io(format_args!("writing {}", self.path.display())))?;
-        if piece.len() >= EARLY {
-            start_writing(&self.file, self.size, piece.len() as u64);
-        }
         self.size += piece.len() as u64;
         Ok(())
     }
@@ -286,7 +298,7 @@ impl Drop for NewFile<'_> {
 
 /// Writes at the end of a file, runs of zeros as holes; returns whether it ends in one: then its
 /// length is for the caller to set.
-pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> std::io::Result<bool> {
+pub(crate) fn write_sparse<F: Write + Seek>(file: &mut F, bytes: &[u8]) -> std::io::Result<bool> {
     let mut written = 0;
     for (number, piece) in bytes.chunks_exact(HOLE).enumerate() {
         if piece.iter().all(|byte| *byte == 0) {
@@ -315,7 +327,7 @@ impl OwnDir {
         let dir = File::open(&path).map_err(io(format_args!("opening {}", path.display())))?;
         rustix::fs::flock(&dir, FlockOperation::LockExclusive)
             .map_err(io(format_args!("locking {}", path.display())))?;
-        Ok(Self { path, _lock: dir })
+        Ok(Self { path, lock: dir })
     }
 }
 
