@@ -1,17 +1,13 @@
 //! Writing so that it lasts: beside, sync, rename, sync the directory. And advisory locks.
 
 use std::{
-    borrow::Borrow,
     fs::{File, OpenOptions},
-    io::{IoSlice, Seek, SeekFrom, Write},
+    io::Write,
     os::fd::AsRawFd,
     path::Path,
 };
 
-use rustix::{
-    fs::FlockOperation,
-    io::{Errno, ReadWriteFlags},
-};
+use rustix::fs::FlockOperation;
 
 use super::{StoreError, io};
 
@@ -40,50 +36,12 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Tells the disk to start on what was written to a file, without waiting for it: so that a sync
-/// later finds little left to do (`sync_file_range(2)`, 0 for all of it).
-pub(crate) fn start_writing(file: &File) {
+/// later finds little left to do (`sync_file_range(2)`).
+pub(crate) fn start_writing(file: &File, from: u64, len: u64) {
+    let (from, len) = (from.cast_signed(), len.cast_signed());
     // SAFETY: a plain system call on a descriptor that is open. It is a hint: a file system that
     // does not know it writes when it is synced, and what fails to be written then fails the sync.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-}
-
-/// Pieces of at least this size go to the disk at once, past what the kernel keeps in memory. Smaller
-/// ones cost less when a sync writes many of them together, and are more often read soon.
-const EARLY: usize = 128 << 10;
-
-/// A file that is written from its start to its end, and durable soon. Large pieces of it do not
-/// stay in the page cache when the disk has them (`RWF_DONTCACHE`, Linux 6.14), so that a large tree does not
-/// push out what is running, and little memory is used twice; an older kernel keeps them.
-pub(crate) struct Streamed<F: Borrow<File>>(pub(crate) F);
-
-impl<F: Borrow<File>> Write for Streamed<F> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        /// The file's own position, `pwritev2(2)`.
-        const HERE: u64 = u64::MAX;
-        let mut file: &File = self.0.borrow();
-        if bytes.len() < EARLY {
-            return file.write(bytes);
-        }
-        let uncached = ReadWriteFlags::from_bits_retain(libc::RWF_DONTCACHE.cast_unsigned());
-        match rustix::io::pwritev2(file, &[IoSlice::new(bytes)], HERE, uncached) {
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                let written = file.write(bytes)?;
-                start_writing(file);
-                Ok(written)
-            }
-            written => Ok(written?),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.borrow().flush()
-    }
-}
-
-impl<F: Borrow<File>> Seek for Streamed<F> {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.0.borrow().seek(to)
-    }
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// Opens (creating it) a file that is only there to be locked.

@@ -20,10 +20,7 @@ use super::{
 use crate::{
     Keg, Kid,
     groups::{GroupHasher, group_size},
-    store::{
-        durable::Streamed,
-        pending::{HOLD, write_sparse},
-    },
+    store::pending::{HOLD, write_sparse},
 };
 
 /// From this size on the verified part of a blob is kept when the connection breaks.
@@ -119,7 +116,7 @@ impl Part {
             match coming.more(MAX_FRAME) {
                 Ok(([], _)) => break Ok(()),
                 Ok((bytes, sound)) => {
-                    let written = write_sparse(&mut Streamed(&self.file), bytes);
+                    let written = write_sparse(&mut self.file, bytes);
                     if let Err(error) = written {
                         break Err(local(format!("writing {}", self.path.display()))(error));
                     }

@@ -1,10 +1,6 @@
 //! The system calls that change files: which they are, how they are met, how they are answered.
 
-use std::{fs::File, os::unix::fs::FileExt};
-
 use libc::{c_long, sock_filter};
-
-use super::tracer::Call;
 
 /// Which arguments say what a call is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,12 +93,9 @@ pub fn shape(number: c_long) -> Option<Shape> {
 
 /// Whether a failure of this call can mean that the disk is full.
 pub fn takes_space(number: c_long) -> bool {
-    [
-        "write", "pwrite", "pwritev2", "openat", "open", "mkdir", "mkdirat", "link", "linkat",
-        "rename",
-    ]
-    .iter()
-    .any(|taking| *taking == name(number))
+    ["write", "pwrite", "openat", "open", "mkdir", "mkdirat", "link", "linkat", "rename"]
+        .iter()
+        .any(|taking| *taking == name(number))
         || [libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_ftruncate].contains(&number)
 }
 
@@ -186,36 +179,11 @@ pub fn answer(pid: i32, errno: i32) {
     set_registers(pid, &regs);
 }
 
-/// How many bytes a call wants to write, of one piece of memory; 0 if it is no such write.
-pub fn wanted(pid: i32, number: c_long, args: &[u64; 6]) -> usize {
-    match number {
-        libc::SYS_write | libc::SYS_pwrite64 => args[2] as usize,
-        libc::SYS_pwritev2 => {
-            assert_eq!(args[2], 1, "one piece of memory is halved");
-            let mut len = [0; 8];
-            memory(pid).read_exact_at(&mut len, args[1] + 8).unwrap();
-            usize::from_ne_bytes(len)
-        }
-        _ => 0,
-    }
-}
-
 /// Lets a write that a child is about to make write half of its bytes.
-pub fn halve(pid: i32, call: &Call) {
-    let half = call.len / 2;
-    if call.number == libc::SYS_pwritev2 {
-        // The second word of its `iovec`.
-        memory(pid).write_all_at(&half.to_ne_bytes(), call.args[1] + 8).unwrap();
-        return;
-    }
+pub fn halve(pid: i32) {
     let mut regs = registers(pid);
-    regs.rdx = half as u64;
+    regs.rdx /= 2;
     set_registers(pid, &regs);
-}
-
-/// A stopped child's memory.
-fn memory(pid: i32) -> File {
-    File::options().read(true).write(true).open(format!("/proc/{pid}/mem")).unwrap()
 }
 
 fn registers(pid: i32) -> libc::user_regs_struct {

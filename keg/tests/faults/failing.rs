@@ -56,7 +56,7 @@ impl Watcher for Failing {
         }
         match self.fault {
             Fault::Broken if first => Verdict::Fail(libc::EIO),
-            Fault::Full if first && call.len > 1 => Verdict::Short,
+            Fault::Full if first && call.len() > 1 => Verdict::Short,
             Fault::Full if self.struck.is_some() && self.failures().next().is_none() => {
                 Verdict::Fail(libc::ENOSPC)
             }

@@ -118,7 +118,7 @@ fn killed(job: Job, in_memory: bool, tries: usize) {
     let calls = count(job, &place);
     let mut killed = 0;
     let half: fn(&Call) -> Verdict =
-        |call| if call.len > 1 { Verdict::Tear } else { Verdict::Kill };
+        |call| if call.len() > 1 { Verdict::Tear } else { Verdict::Kill };
     for step in steps(calls, tries) {
         let verdict = if step % 2 == 0 { half } else { |_: &Call| Verdict::Kill };
         let mut striker = Striker::new(step, verdict);

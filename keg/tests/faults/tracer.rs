@@ -23,8 +23,6 @@ pub struct Call {
     pub pid: i32,
     pub number: i64,
     pub args: [u64; 6],
-    /// How many bytes it wants to write; 0 if it is no write.
-    pub len: usize,
     /// What it is about: the file of its descriptor, or the path it names.
     pub path: PathBuf,
     /// The second path, where it names two.
@@ -34,6 +32,12 @@ pub struct Call {
 impl Call {
     pub fn name(&self) -> &'static str {
         calls::name(self.number)
+    }
+
+    /// How many bytes it wants to write; 0 if it is no write.
+    pub fn len(&self) -> usize {
+        let writes = [libc::SYS_write, libc::SYS_pwrite64];
+        if writes.contains(&self.number) { self.args[2] as usize } else { 0 }
     }
 }
 
@@ -159,7 +163,7 @@ impl Tracer<'_> {
                 calls::answer(pid, errno);
                 return libc::PTRACE_CONT;
             }
-            Verdict::Tear | Verdict::Short => calls::halve(pid, &call),
+            Verdict::Tear | Verdict::Short => calls::halve(pid),
             Verdict::Go => {}
         }
         self.entered.insert(pid, (call, verdict == Verdict::Tear));
@@ -198,7 +202,7 @@ impl Tracer<'_> {
         };
         let inside =
             path.starts_with(self.home) || to.as_ref().is_some_and(|to| to.starts_with(self.home));
-        inside.then(|| Call { pid, number, args, len: calls::wanted(pid, number, &args), path, to })
+        inside.then_some(Call { pid, number, args, path, to })
     }
 }
 

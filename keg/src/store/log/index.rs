@@ -211,7 +211,7 @@ pub(super) fn write_new_index(dir: &Path, tail: &Tail) -> Result<(), StoreError>
     let bytes = encode(u64::from(tail.end), sorted(rows), &roots);
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(&bytes)?;
-        start_writing(&file);
+        start_writing(&file, 0, bytes.len() as u64);
         std::fs::rename(&beside, &path)
     });
     written.map_err(|error| {

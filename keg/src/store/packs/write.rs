@@ -17,7 +17,7 @@ use crate::{
     Kid,
     store::{
         StoreError,
-        durable::{Streamed, replace_file, sync_dir},
+        durable::{replace_file, sync_dir},
         format, io,
     },
 };
@@ -25,7 +25,7 @@ use crate::{
 /// A pack that is being written.
 pub(crate) struct PackWriter {
     path: PathBuf,
-    file: BufWriter<Streamed<File>>,
+    file: BufWriter<File>,
     hasher: blake3::Hasher,
     at: u64,
     table: Vec<u8>,
@@ -45,7 +45,7 @@ impl PackWriter {
         let file = opened.map_err(io(format_args!("writing {}", path.display())))?;
         let mut writer = Self {
             path,
-            file: BufWriter::with_capacity(1 << 20, Streamed(file)),
+            file: BufWriter::with_capacity(1 << 20, file),
             hasher: blake3::Hasher::new(),
             at: 0,
             table: Vec::new(),
@@ -124,7 +124,7 @@ impl PackWriter {
         self.write(&end)?;
         let what = format!("writing {}", self.path.display());
         self.file.flush().map_err(io(&what))?;
-        self.file.get_ref().0.sync_all().map_err(io(&what))?;
+        self.file.get_ref().sync_all().map_err(io(&what))?;
         let name = Kid::from(self.hasher.finalize());
         let dir = directory(home);
         if !dir.exists() {

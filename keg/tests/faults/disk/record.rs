@@ -168,9 +168,7 @@ impl Watcher for Recorder {
             existed: call.path.symlink_metadata().is_ok(),
             position: match call.name() {
                 "write" => Self::position(call),
-                // -1: the file's own position.
-                "pwritev2" if call.args[3] == u64::MAX => Self::position(call),
-                "pwrite" | "pwritev2" => call.args[3],
+                "pwrite" => call.args[3],
                 _ => 0,
             },
             node: self.node_at(&call.path),
@@ -197,7 +195,7 @@ impl Watcher for Recorder {
         }
         match call.name() {
             "openat" | "open" => self.opened(call, result),
-            "write" | "pwrite" | "pwritev2" => self.written(call, result),
+            "write" | "pwrite" => self.written(call, result),
             "ftruncate" => {
                 let node = self.node_of(call);
                 self.ops.push(Op::Length { node, len: call.args[1] });
