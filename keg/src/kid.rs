@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Number of hex digits people see: the shortest prefix we ever print or accept.
 pub const SHORT_DIGITS: usize = 8;
 
+/// What is known of KIDs, in memory. They are looked up often, and who chooses their bytes does not
+/// know the seed.
+pub(crate) type KidMap<V> = std::collections::HashMap<Kid, V, foldhash::fast::RandomState>;
+
 /// The identity of a value: 32 bytes of BLAKE3, written `K-` + 64 hex digits.
 ///
 /// A blob's KID is the plain BLAKE3 of its bytes (`b3sum` verifies it); trees and commits hash

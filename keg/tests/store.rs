@@ -128,7 +128,7 @@ fn a_directory_is_only_taken_for_what_it_is() {
     let good = fs::read_to_string(&format).unwrap();
     for (text, want) in [
         (good.replace(":1,", ":2,"), "version 2"),
-        (good.replace("\"incompat\":[]", "\"incompat\":[\"mirrors\"]"), "mirrors"),
+        (good.replace("\"kid-checks\"", "\"mirrors\""), "mirrors"),
         ("{".to_owned(), "unreadable"),
         (good.replace("\"keg\"", "\"git\""), "\"git\""),
     ] {
@@ -203,4 +203,40 @@ fn check_sound(home: &Path) {
     assert!(keg.get_json(&path("/kept")).unwrap().is_some());
     let report = keg::fsck::fsck(&keg, &mut |_| {}).unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// The kinds of the records of a Keg's first segment, as they are in the file.
+fn record_kinds(home: &Path) -> Vec<u8> {
+    let log = fs::read(home.join("log/00000001.seg")).unwrap();
+    let (mut kinds, mut at) = (Vec::new(), 8);
+    while at < log.len() {
+        kinds.push(log[at + 4]);
+        at += 45 + u32::from_le_bytes(log[at..at + 4].try_into().unwrap()) as usize;
+    }
+    kinds
+}
+
+#[test]
+fn a_keg_of_an_older_program_stays_as_older_programs_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let commit = |value: u64| {
+        let keg = Keg::open(dir.path()).unwrap();
+        keg.commit(Txn::new("t", "m").set_json(path("/a"), json!(value))).unwrap();
+    };
+    drop(FileStore::create(dir.path()).unwrap());
+    // Who finishes what an older program began to make, and the other way round, reads it.
+    assert!(record_kinds(dir.path()).iter().all(|kind| [2, 3, 17].contains(kind)));
+    commit(1);
+    assert!(record_kinds(dir.path()).ends_with(&[0x21, 0x22, 0x23, 16]));
+    let format = dir.path().join("format.json");
+    let new = fs::read_to_string(&format).unwrap();
+    fs::write(&format, new.replace("\"kid-checks\"", "")).unwrap();
+    commit(2);
+    assert!(record_kinds(dir.path()).ends_with(&[1, 2, 3, 16]));
+    fs::write(&format, new).unwrap();
+    commit(3);
+    assert!(record_kinds(dir.path()).ends_with(&[0x21, 0x22, 0x23, 16]));
+    let keg = Keg::open(dir.path()).unwrap();
+    assert_eq!(keg.get_json(&path("/a")).unwrap(), Some(json!(3)));
+    assert!(keg::fsck::fsck(&keg, &mut |_| {}).unwrap().is_clean());
 }

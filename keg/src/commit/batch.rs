@@ -1,11 +1,11 @@
 //! Transactions made together: a version each, one after the other, with one append and one sync.
 
-use std::{collections::HashMap, io::Read};
+use std::io::Read;
 
 use super::{TreeCache, step::step};
 use crate::{
     Kid,
-    kid::KidPrefix,
+    kid::{KidMap, KidPrefix},
     names::{self, CommitError, Made, Planned, Version},
     object::Kind,
     store::{
@@ -58,7 +58,7 @@ fn append(
     let Root { seq, commit } = moving.latest();
     let objects: &dyn Objects = store;
     let mut latest = Version { seq, commit, tree: objects.commit(&commit)?.tree };
-    let mut ahead = Ahead { store, trees, made: HashMap::new() };
+    let mut ahead = Ahead { store, trees, made: KidMap::default() };
     let (mut outcomes, mut versions) = (Vec::new(), Vec::new());
     for planned in planned {
         let made = names::plan(&ahead, &latest, planned);
@@ -81,7 +81,7 @@ fn append(
 struct Ahead<'a> {
     store: &'a FileStore,
     trees: &'a TreeCache,
-    made: HashMap<Kid, Object>,
+    made: KidMap<Object>,
 }
 
 impl Ahead<'_> {

@@ -99,13 +99,15 @@ struct Here<'a> {
 
 impl Here<'_> {
     /// Leads, if nobody does: makes `own`, which may be none, and what is queued. Does not get in
-    /// before whoever is to lead next, unless that one may be dead (`insist`).
+    /// before whoever is to lead next, unless that one may be dead (`insist`), or has to read first
+    /// what this process has written.
     fn try_lead(
         &self,
         own: &[Planned<'_>],
         insist: bool,
     ) -> Result<Option<Vec<Outcome>>, StoreError> {
-        let heir = || self.queue.heir().is_some_and(|heir| Some(heir) != self.slot());
+        let (mine, last) = (self.slot(), || self.slot().is_some_and(|slot| self.led_last(slot)));
+        let heir = || self.queue.heir().is_some_and(|heir| Some(heir) != mine) && !last();
         // Several are made alone otherwise, so for them it is worth asking the lock itself.
         let led = || own.len() < 2 && self.queue.is_led();
         if !insist && (heir() || led()) {
@@ -138,6 +140,12 @@ impl Here<'_> {
             stop = self.make(&[], &queued).map_or(true, |(_, stop)| stop);
         }
         Ok(made)
+    }
+
+    /// Whether nobody has led since the owner of a slot.
+    fn led_last(&self, slot: usize) -> bool {
+        let led = self.queue.led(slot);
+        led != 0 && (0..SLOTS).all(|other| self.queue.led(other) <= led)
     }
 
     /// The turn of this process's next transaction; it is in its slot, too.

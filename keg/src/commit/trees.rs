@@ -1,11 +1,8 @@
 //! Decoded nodes of directories: who commits again and again need not read them again.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Kid, object::shards::Node};
+use crate::{Kid, kid::KidMap, object::shards::Node};
 
 /// Most entries kept, in all nodes together: some 3 MB.
 const MAX_ENTRIES: usize = 1 << 14;
@@ -19,7 +16,7 @@ pub struct TreeCache {
 
 #[derive(Default)]
 struct Kept {
-    nodes: HashMap<Kid, Arc<Node>>,
+    nodes: KidMap<Arc<Node>>,
     entries: usize,
 }
 

@@ -26,7 +26,7 @@ use super::{
     io,
     large::Large,
     layout,
-    log::{Log, NewObject, Place},
+    log::{Check, FEATURE, Log, NewObject, Place},
     packs::{PackSet, audit_packs},
     pending::Pending,
     share::audit_shared,
@@ -64,7 +64,8 @@ impl FileStore {
     pub fn open(home: &Path) -> Result<Self, StoreError> {
         let access = format::check(home)?;
         let home = home.canonicalize().map_err(io(format_args!("opening {}", home.display())))?;
-        let log = Log::open(&home.join("log"))?;
+        let by = if format::uses(&home, FEATURE)? { Check::Kid } else { Check::Sum };
+        let log = Log::open(&home.join("log"), by)?;
         let (packs, trash) = (PackSet::new(&home), Trash::new(&home));
         Ok(Self {
             home,

@@ -21,13 +21,14 @@ pub(crate) const GC: &str = "gc";
 /// first of them for damage.
 pub(crate) const SHARDS: &str = "shards";
 /// The features this version knows without which a Keg cannot be read.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     GC,
     super::packs::FEATURE,
     super::packs::TREES,
     super::packs::LISTED,
     super::packs::WIDE,
     SHARDS,
+    super::log::FEATURE,
 ];
 
 /// The parsed `format.json`. None of its members may be missing: a damaged name is not a feature less.
@@ -69,7 +70,7 @@ pub(super) fn write(home: &Path) -> Result<(), StoreError> {
         version: VERSION,
         compat: Vec::new(),
         ro_compat: Vec::new(),
-        incompat: Vec::new(),
+        incompat: vec![super::log::FEATURE.to_owned()],
     };
     let text = serde_json::to_string(&format).expect("plain strings and numbers are JSON");
     replace_file(&home.join("format.json"), (text + "\n").as_bytes())
@@ -114,6 +115,21 @@ pub(super) fn check(home: &Path) -> Result<Access, StoreError> {
     }
 }
 
+/// Whether a Keg, which has been checked, has a feature without which it cannot be read.
+pub(super) fn uses(home: &Path, feature: &str) -> Result<bool, StoreError> {
+    Ok(parsed(home)?.incompat.iter().any(|known| known == feature))
+}
+
+fn parsed(home: &Path) -> Result<Format, StoreError> {
+    let path = home.join("format.json");
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(io(format_args!("reading {}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| StoreError::Format {
+        home: home.to_owned(),
+        what: format!("has an unreadable format.json ({error})"),
+    })
+}
+
 /// Notes that a Keg cannot be read without a feature any more, before it is first used. Then that,
 /// and everything else in the Keg's directory, has its name durably.
 ///
@@ -127,11 +143,7 @@ pub(crate) fn require(home: &Path, feature: &str) -> Result<(), StoreError> {
     if let Access::ReadOnly(features) = check(home)? {
         return Err(StoreError::ReadOnly { home: home.to_owned(), features });
     }
-    let text = std::fs::read_to_string(&path).map_err(io(&what))?;
-    let mut format: Format = serde_json::from_str(&text).map_err(|error| StoreError::Format {
-        home: home.to_owned(),
-        what: format!("has an unreadable format.json ({error})"),
-    })?;
+    let mut format = parsed(home)?;
     if format.incompat.iter().any(|known| known == feature) {
         // Whoever noted it may have died before it was durable.
         return sync_dir(home);

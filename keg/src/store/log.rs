@@ -47,6 +47,7 @@ pub(crate) use compact::Rewrite;
 use index::{SealedIndex, settle_index};
 pub(crate) use index::{read_swept, swept_objects};
 pub(crate) use moves::Move;
+pub(crate) use record::{Check, FEATURE};
 use record::{OVERHEAD, Record, RecordKind};
 use segment::{MAGIC, Trust, segment_path, segments};
 pub(crate) use segment::{Place, Position};
@@ -70,6 +71,8 @@ pub(crate) struct Log {
     syncing: Mutex<()>,
     state: Mutex<State>,
     condemned: Condemned,
+    /// How records of objects are checked that are written here.
+    by: Check,
     failed: AtomicBool,
     /// A segment that this process has sealed and whose index is not durable, and since when.
     unsettled: Mutex<Option<(u32, Instant)>>,
@@ -101,7 +104,7 @@ impl Log {
     }
 
     /// Opens the log, and makes durable what an interrupted process left whole beyond the head.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, by: Check) -> Result<Self, StoreError> {
         let damaged = |what: &str| StoreError::Log {
             place: dir.display().to_string(),
             what: what.to_owned(),
@@ -127,6 +130,7 @@ impl Log {
             syncing: Mutex::default(),
             state: Mutex::new(state),
             condemned,
+            by,
             failed: AtomicBool::new(false),
             unsettled: Mutex::default(),
         };

@@ -281,7 +281,7 @@ fn a_keg_with_packs_says_so_before_it_has_any() {
     assert!(!format().contains("packs"));
     for _ in 0..2 {
         pack_all(&sample.keg);
-        let features = r#""incompat":["listed-packs","packs","wide-frames"]"#;
+        let features = r#""incompat":["kid-checks","listed-packs","packs","wide-frames"]"#;
         assert!(format().contains(features), "{}", format());
     }
     std::fs::write(

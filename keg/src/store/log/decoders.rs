@@ -2,7 +2,7 @@
 
 use super::{
     index::SealedIndex,
-    record::{CHECK, OVERHEAD, Record, push},
+    record::{CHECK, Check, OVERHEAD, Record, RecordKind, push, push_object},
     segment::{MAGIC, Met, Position, Trust, scan},
 };
 use crate::{
@@ -24,16 +24,27 @@ fn record(bytes: &[u8]) -> Decoded {
         return Decoded::Refused;
     };
     let mut out = Vec::new();
-    push(&mut out, record.kind, &record.kid, record.payload);
+    match record.kind {
+        RecordKind::Object(kind) => {
+            push_object(&mut out, record.by(), kind, &record.kid, record.payload);
+        }
+        kind => push(&mut out, kind, &record.kid, record.payload),
+    }
     // What follows it is not its own.
     out.extend_from_slice(&bytes[record.size()..]);
     Decoded::Canonical(out)
 }
 
 fn seal_record(bytes: &mut [u8]) {
-    let Some(size) = Record::parse(bytes).map(|record| record.size()) else { return };
-    let sum = blake3::hash(&bytes[..size - CHECK]);
-    bytes[size - CHECK..size].copy_from_slice(&sum.as_bytes()[..CHECK]);
+    let Some(record) = Record::parse(bytes) else { return };
+    let (size, by, kind) = (record.size(), record.by(), record.kind);
+    let mut sum = *blake3::hash(&bytes[..size - CHECK]).as_bytes();
+    if let (Check::Kid, RecordKind::Object(kind)) = (by, kind) {
+        let kid = kind.kid_of(record.payload);
+        bytes[5..37].copy_from_slice(kid.as_bytes());
+        sum = *kid.as_bytes();
+    }
+    bytes[size - CHECK..size].copy_from_slice(&sum[..CHECK]);
 }
 
 /// Every way to walk over a segment, and reading what was met.
@@ -89,11 +100,11 @@ fn index(bytes: &[u8]) -> Decoded {
 fn head(bytes: &[u8]) -> Decoded {
     let base = {
         let mut segment = MAGIC.to_vec();
-        let kind = super::record::RecordKind::Base;
+        let kind = RecordKind::Base;
         push(&mut segment, kind, &Kid::from_bytes([7; 32]), &0u64.to_le_bytes());
         segment
     };
     let dir = dir_of(&[("log/HEAD", bytes), ("log/00000001.seg", &base)]);
-    let log = super::Log::open(&dir.path().join("log"));
+    let log = super::Log::open(&dir.path().join("log"), Check::Sum);
     read_if(log.is_ok_and(|log| log.latest().is_ok()))
 }

@@ -11,7 +11,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{BufWriter, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -41,6 +41,8 @@ const ROWS_AT: usize = FANOUT_AT + 256 * 4;
 const ROW: usize = 32 + 4 + 4 + 1;
 const ROOT: usize = 8 + 32;
 const SUM: usize = 32;
+/// Bytes of an index that are written at once.
+const PIECE: usize = 64 << 10;
 
 /// A sealed segment's index, mapped.
 pub(crate) struct SealedIndex {
@@ -206,12 +208,11 @@ fn absent<T>(error: StoreError) -> Result<Option<T>, StoreError> {
 pub(super) fn write_new_index(dir: &Path, tail: &Tail) -> Result<(), StoreError> {
     let path = new_index_path(dir, tail.number);
     let beside = path.with_extension(format!("tmp-{}", std::process::id()));
-    let rows = tail.objects.iter().map(|(kid, place)| (*kid, *place)).collect();
     let roots: Vec<Root> = tail.roots.iter().map(|(root, _)| *root).collect();
-    let bytes = encode(u64::from(tail.end), sorted(rows), &roots);
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        start_writing(&file, 0, bytes.len() as u64);
+    let rows = sorted(tail.objects.iter());
+    let written = File::create(&beside).and_then(|file| {
+        write(u64::from(tail.end), &rows, &roots, &file)?;
+        start_writing(&file, 0, 0);
         std::fs::rename(&beside, &path)
     });
     written.map_err(|error| {
@@ -263,44 +264,71 @@ pub(crate) fn write_index(dir: &Path, segment: u32) -> Result<(), StoreError> {
             Met::Damage(_) => {}
         },
     )?;
-    let bytes = encode(size, sorted(rows), &roots);
+    let rows = sorted(rows.iter().map(|(kid, place)| (kid, place)));
+    let mut bytes = Vec::with_capacity(ROWS_AT + rows.len() * ROW + roots.len() * ROOT + SUM);
+    write(size, &rows, &roots, &mut bytes).map_err(io(what))?;
     replace_file(&index_path(dir, segment), &bytes)
 }
 
+/// An object, and the start of its KID: nearly always it decides the order, and is less to move.
+type Row<'a> = (u64, &'a Kid, &'a Place);
+
 /// Ascending, each object once, at its first place.
-fn sorted(mut rows: Vec<(Kid, Place)>) -> Vec<(Kid, Place)> {
-    // Nearly always the first eight bytes decide.
-    let first = |kid: &Kid| kid.as_bytes().first_chunk().map(|start| u64::from_be_bytes(*start));
-    rows.sort_unstable_by(|(left, at), (right, to)| {
-        first(left).cmp(&first(right)).then_with(|| (left, at.at).cmp(&(right, to.at)))
+fn sorted<'a>(objects: impl Iterator<Item = (&'a Kid, &'a Place)>) -> Vec<Row<'a>> {
+    let start =
+        |kid: &Kid| kid.as_bytes().first_chunk().map_or(0, |start| u64::from_be_bytes(*start));
+    let mut rows: Vec<Row<'a>> = objects.map(|(kid, at)| (start(kid), kid, at)).collect();
+    rows.sort_unstable_by(|(left, kid, place), (right, other, there)| {
+        left.cmp(right).then_with(|| (kid, place.at).cmp(&(other, there.at)))
     });
-    rows.dedup_by_key(|(kid, _)| *kid);
+    rows.dedup_by_key(|(_, kid, _)| *kid);
     rows
 }
 
-fn encode(size: u64, rows: Vec<(Kid, Place)>, roots: &[Root]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ROWS_AT + rows.len() * ROW + roots.len() * ROOT + SUM);
-    out.extend_from_slice(INDEX_MAGIC);
-    out.extend_from_slice(&size.to_le_bytes());
-    out.extend_from_slice(&(rows.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(roots.len() as u32).to_le_bytes());
+/// Not from one buffer: others wait, and memory that is new takes longer than what it is for.
+fn write(size: u64, rows: &[Row<'_>], roots: &[Root], to: impl Write) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(PIECE, Hashed { to, hasher: blake3::Hasher::new() });
+    out.write_all(INDEX_MAGIC)?;
+    out.write_all(&size.to_le_bytes())?;
+    out.write_all(&(rows.len() as u32).to_le_bytes())?;
+    out.write_all(&(roots.len() as u32).to_le_bytes())?;
     for byte in 0..=255u8 {
-        let upto = rows.partition_point(|(kid, _)| kid.as_bytes()[0] <= byte);
-        out.extend_from_slice(&(upto as u32).to_le_bytes());
+        let upto = rows.partition_point(|(_, kid, _)| kid.as_bytes()[0] <= byte);
+        out.write_all(&(upto as u32).to_le_bytes())?;
     }
-    for (kid, place) in &rows {
-        out.extend_from_slice(kid.as_bytes());
-        out.extend_from_slice(&place.at.offset.to_le_bytes());
-        out.extend_from_slice(&place.len.to_le_bytes());
-        out.push(RecordKind::Object(place.kind).code());
+    for (_, kid, place) in rows {
+        let mut row = [0; ROW];
+        row[..32].copy_from_slice(kid.as_bytes());
+        row[32..36].copy_from_slice(&place.at.offset.to_le_bytes());
+        row[36..40].copy_from_slice(&place.len.to_le_bytes());
+        row[40] = RecordKind::Object(place.kind).code();
+        out.write_all(&row)?;
     }
     for root in roots {
-        out.extend_from_slice(&root.seq.to_le_bytes());
-        out.extend_from_slice(root.commit.as_bytes());
+        out.write_all(&root.seq.to_le_bytes())?;
+        out.write_all(root.commit.as_bytes())?;
     }
-    let sum = blake3::hash(&out);
-    out.extend_from_slice(sum.as_bytes());
-    out
+    out.flush()?;
+    let Hashed { to, hasher } = out.get_mut();
+    to.write_all(hasher.finalize().as_bytes())
+}
+
+/// What is written to it is hashed on the way.
+struct Hashed<W> {
+    to: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 fn number(bytes: &[u8], at: usize) -> u32 {

@@ -54,7 +54,7 @@ impl Appender<'_> {
                 }
                 let at = Position { segment, offset: start + bytes.len() as u32 };
                 places.push((new.kid, Place { at, kind: new.kind, len: new.bytes.len() as u32 }));
-                record::push(&mut bytes, RecordKind::Object(new.kind), &new.kid, new.bytes);
+                record::push_object(&mut bytes, self.log.by, new.kind, &new.kid, new.bytes);
                 if bytes.len() > MAX_APPEND || new.bytes.len() > MAX_OBJECT {
                     let limit = MAX_APPEND as u64;
                     return Err(StoreError::TooBig { bytes: bytes.len() as u64, limit });

@@ -1,7 +1,6 @@
 //! What one process knows of the log: the indexes of sealed segments, and the tail's in memory.
 
 use std::{
-    collections::HashMap,
     fs::{File, OpenOptions},
     os::unix::fs::FileExt,
     path::Path,
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     Kid,
+    kid::KidMap,
     store::{Root, StoreError, io},
 };
 
@@ -39,8 +39,8 @@ pub(super) struct Tail {
     pub(super) roots: Vec<(Root, u32)>,
 }
 
-/// Where objects are. They are looked up often, and who chooses their bytes does not know the seed.
-pub(super) type Places = HashMap<Kid, Place, foldhash::fast::RandomState>;
+/// Where objects are.
+pub(super) type Places = KidMap<Place>;
 
 impl State {
     pub(super) fn end(&self) -> Position {
